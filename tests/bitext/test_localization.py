@@ -195,7 +195,7 @@ ARABIC = (
             "ar",
             ARABIC,
             "zabcde",
-            [("a", "One day"), ("z", "days"), ("b", "days"), ("c", "days"), ("d", "days"), ("e", "days")],
+            [("a", "One day"), ("b", "days"), ("c", "days"), ("d", "days"), ("e", "days")],
         ),
         ("ja", r'"Language: ja\nPlural-Forms: nplurals=1; plural=0;\n"', "a", [("a", "One day"), ("a", "days")]),
         ("fr", r'"Language: fr\nPlural-Forms: nplurals=2; plural=n>1;\n"', "ab", [("a", "One day"), ("b", "days")]),
@@ -230,6 +230,13 @@ def test_plural_forms_go_with_the_form_of_their_number(
 def test_english_is_the_source_or_the_target(write: Write, head: str, expected: tuple[str, str]) -> None:
     path = write("f.po", f'msgid ""\nmsgstr "{head}"\n\nmsgid "Paka mweusi"\nmsgstr "Black cat"\n')
     assert pairs(path) == [expected]
+
+
+def test_a_form_for_nothing_alone_is_counted_and_left_out(write: Write) -> None:
+    forms = "".join(f'msgstr[{index}] "{form}"\n' for index, form in enumerate("zabcde"))
+    path = write("f.po", f'msgid ""\nmsgstr ""\n{ARABIC}\n\nmsgid "One day"\nmsgid_plural "%d days"\n{forms}')
+    bitext = read_bitext(path, "ar")
+    assert bitext.dropped == {"header or credits": 1, "plural form for none": 1}
 
 
 def test_another_pair_of_languages_is_named(write: Write) -> None:

@@ -5,6 +5,7 @@ import html
 import re
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import product
 from typing import Any
 from xml.parsers import expat
@@ -129,9 +130,11 @@ class LocalizationSource(FileSource):
                         f"{self.name}: translates English to another English ({target}), not English to "
                         f"{describe(self.language).name} or back; give a file of English and {self.language}"
                     )
-            pairs = _paired(sources, targets, header.get("plural-forms", ""))
-            for pair in pairs if reason is None else [(sources[0], targets[0])]:
-                yield _raw(number, pair, backward, reason)
+            if reason is not None or len(sources) < 2:
+                yield _raw(number, sources[0], targets[0], backward, reason)
+                continue
+            for form in _paired(sources, targets, header.get("plural-forms", "")):
+                yield _raw(number, form[0], form[1], backward, form[2])
 
     def _is_backward(self, source: str, target: str, place: str) -> bool:
         """Return True if a file translates the language to English, False if English to it; DataError if neither."""
@@ -204,7 +207,7 @@ class LocalizationSource(FileSource):
                 reason = reasons.UNTRANSLATED
             else:
                 reason = reasons.FUZZY if _is_unconfirmed(unit) else None
-            yield _raw(number, (source, target), ways[tags], reason)
+            yield _raw(number, source, target, ways[tags], reason)
         if wrong is not None and not ways:
             raise wrong
 
@@ -276,8 +279,7 @@ def _plain(raw: RawPair) -> RawPair:
     return RawPair(number, plain, plain_english)
 
 
-def _raw(number: int, pair: tuple[str, str], is_backward: bool, reason: str | None) -> RawPair:
-    source, target = pair
+def _raw(number: int, source: str, target: str, is_backward: bool, reason: str | None) -> RawPair:
     return RawPair(number, source, target, reason) if is_backward else RawPair(number, target, source, reason)
 
 
@@ -310,29 +312,29 @@ def _header(text: str) -> dict[str, str]:
     return {name.lower(): value for name, value in _HEADER_LINE.findall(text)}
 
 
-def _paired(sources: list[str], targets: list[str], plural_forms: str) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of forms that have the same number; the first ones where there is no plural."""
-    if len(sources) < 2:
-        yield sources[0], targets[0]
-        return
-    singular = _singular_form(plural_forms, len(targets))
-    yield sources[0], targets[singular]
+def _paired(sources: list[str], targets: list[str], plural_forms: str) -> Iterator[tuple[str, str, str | None]]:
+    """Yield the English forms of a message with the translations for the same numbers, and the reasons against them."""
+    numbers = _numbers_of_forms(plural_forms, len(targets))
+    singular = next((index for index, those in enumerate(numbers) if 1 in those), 0)
+    yield sources[0], targets[singular], None
     for index, target in enumerate(targets):
         # Where a language has one form, it is that of the plural too.
         if index != singular or len(targets) == 1:
-            yield sources[1], target
+            yield sources[1], target, reasons.ZERO_FORM if numbers[index] == {0} else None
 
 
-def _singular_form(plural_forms: str, count: int) -> int:
-    """Return the index of the form for one thing by a header's formula: 1 of Arabic's six."""
+@lru_cache(maxsize=64)
+def _numbers_of_forms(plural_forms: str, count: int) -> list[set[int]]:
+    """Return the numbers up to 200 that each form is for, by a header's formula: {1} for the second of Arabic's six."""
+    numbers: list[set[int]] = [set() for _ in range(count)]
     if formula := _FORMULA.search(plural_forms):
         try:
-            index = int(gettext.c2py(formula[1])(1))
-        except (ValueError, ArithmeticError, RecursionError):
-            return 0
-        if 0 <= index < count:
-            return index
-    return 0
+            form_of = gettext.c2py(formula[1])
+            for number in range(201):
+                numbers[int(form_of(number))].add(number)
+        except (ValueError, ArithmeticError, IndexError, RecursionError):
+            return [set() for _ in range(count)]
+    return numbers
 
 
 def _check_mo(content: bytes, error: Callable[[str], DataError]) -> None:

@@ -5,15 +5,15 @@ import re
 
 from kivuko.text import single_spaced, without_tags
 
-# In C, Python, Qt, Java, .NET, JavaScript, Ruby, Mozilla and LibreOffice. A space as in "% d" is no flag here, since
-# "100% sure" is a percentage.
+# In C and its dates, Python, Qt, Java, .NET, JavaScript, Ruby, Mozilla and LibreOffice. A space as in "% d" is no flag
+# here, since "100% sure" is a percentage.
 _PLACEHOLDER = re.compile(
     r"""
       %\([^()\n]{1,60}\)[-\#0+]*\d*(?:\.\d+)?[diouxXeEfFgGcrsa]?      # %(name)s
-    | (?<!\d)%(?:\d+\$)?[-+\#0']*\*?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|L|q|j|z|t|I64)?[diouxXeEfFgGaAcCsSpn@]  # %s %1$d %.2f
+    | %[A-Z][A-Z_]{2,}\d*%? | %\w{3,40}%(?!\w)                        # %PRODUCTNAME %name%
+    | (?<!\d)%(?:\d+\$)?[-+\#0']*\*?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|L|q|j|z|t|I64)?[A-Za-z@]  # %s %1$d %.2f, dates' %B
     | [$\#%]?\{\{?[^{}]{0,80}\}\}?                                    # {0} {name} {{name}} ${name} #{name} %{name}
     | \$\([^()\s]{1,60}\) | \$\[[^\[\]\s]{1,60}\] | \$\w{1,40}\$      # $(ARG1) $[officename] $name$
-    | %[A-Z][A-Z_]{2,}\d*%? | %\w+%                                   # %PRODUCTNAME %NAME%
     """,
     re.VERBOSE,
 )

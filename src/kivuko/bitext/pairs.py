@@ -32,6 +32,7 @@ OBSOLETE = "obsolete"  # of a message that the program no longer has, or a depre
 UNTRANSLATED = "untranslated"
 HEADER = "header or credits"  # of a message file
 ONLY_PLACEHOLDERS = "only placeholders or numbers"
+ZERO_FORM = "plural form for none"  # says that there is nothing, where the English plural leaves its number out
 NESTED_MESSAGE = "forms within a message"  # plural or gender forms in braces, as ICU has them
 OTHER_SPLIT = "same sentence in another split"  # of a set of sentences
 

@@ -224,8 +224,8 @@ def read_bitext(
     by reason in the result's ``dropped``: ``blank line``, ``missing column``, ``missing language``, ``not JSON``,
     ``not text``, ``broken characters``, ``empty side``, ``too long`` (over 4,000 characters on one side),
     ``duplicate`` and, with ``keep_copied=False``, ``copied``; of the messages of programs also ``fuzzy``,
-    ``obsolete``, ``untranslated``, ``header or credits``, ``only placeholders or numbers`` and ``forms within a
-    message`` (plural or gender forms in braces).
+    ``obsolete``, ``untranslated``, ``header or credits``, ``only placeholders or numbers``, ``plural form for
+    none`` and ``forms within a message`` (plural or gender forms in braces).
 
     Args:
         source: a file (tab-separated, ``.csv``, ``.tmx``, ``.jsonl``, ``.parquet``, ``.arrow``, gettext's ``.po`` and
