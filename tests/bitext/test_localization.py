@@ -295,6 +295,21 @@ def test_xliff_as_angular_writes_it(write: Write) -> None:
     assert bitext.dropped == {"forms within a message": 1}
 
 
+def test_forms_parted_by_bars_go_together_where_they_are_as_many(write: Write) -> None:
+    start, end = XLIFF.index("<trans-unit"), XLIFF.index("</body>")
+    units = (
+        "<trans-unit id='1'><source>One cat.|{{ n }} cats.</source>"
+        "<target>Paka mmoja.|Paka {{ n }}.</target></trans-unit>"
+        "<trans-unit id='2'><source>One dog.|Dogs.</source><target>a|b|c</target></trans-unit>"
+        "<trans-unit id='3'><source>Cat | Dog</source><target>Paka | Mbwa</target></trans-unit>"
+    )
+    bitext = read_bitext(write("f.xlf", XLIFF[:start] + units + XLIFF[end:]), "sw")
+    assert [(pair.text, pair.english) for pair in bitext] == [
+        ("Paka mmoja.", "One cat."), ("Paka.", "cats."), ("Paka | Mbwa", "Cat | Dog"),
+    ]  # fmt: skip
+    assert bitext.dropped == {"forms within a message": 1}
+
+
 @pytest.mark.parametrize(
     ("encoding", "declared"), [("utf-16", "UTF-16"), ("latin-1", "ISO-8859-1"), ("utf-8-sig", "UTF-8")]
 )

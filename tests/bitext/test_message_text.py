@@ -27,6 +27,7 @@ from kivuko.bitext.message_text import has_letters, is_nested, plain_pair
         ("_: a comment of KDE\nOpen", "Open"),
         ("No link to %s:%s (%s).", "No link to."),
         ("It costs $5", "It costs $5"),
+        ("Too large ({{ size }} {{ unit }}), %s (%s)", "Too large"),
         ("On %-d %B at %l:%M", "On at"),
         ("$(ARG1) pages", "pages"),
     ],

@@ -207,7 +207,15 @@ class LocalizationSource(FileSource):
                 reason = reasons.UNTRANSLATED
             else:
                 reason = reasons.FUZZY if _is_unconfirmed(unit) else None
-            yield _raw(number, source, target, ways[tags], reason)
+            # Symfony's and Laravel's forms of one message: "one cat|many cats".
+            forms = _BAR.split(source), _BAR.split(target)
+            if reason is not None or max(map(len, forms)) == 1:
+                yield _raw(number, source, target, ways[tags], reason)
+            elif len(forms[0]) != len(forms[1]):
+                yield _raw(number, source, target, ways[tags], reasons.NESTED_MESSAGE)
+            else:
+                for form, translation in zip(*forms, strict=True):
+                    yield _raw(number, form, translation, ways[tags], None)
         if wrong is not None and not ways:
             raise wrong
 
@@ -358,6 +366,7 @@ def _check_mo(content: bytes, error: Callable[[str], DataError]) -> None:
         raise error("its strings overlap")
 
 
+_BAR = re.compile(r"(?<=\S)\|(?=\S)")
 _DECLARATION = re.compile(rb"\A\s*<\?xml\s[^>]{0,400}\?>")
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _DEPRECATED = re.compile(r"deprecatedterm|obsolete|superseded", re.IGNORECASE)

@@ -89,7 +89,8 @@ def _without_placeholders(text: str, numbered: set[str]) -> str:
         text = _PLACEHOLDER.sub(_HOLE, text).replace("\1", "%")
     text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
     if _HOLE in text:
-        text = _HOLES_IN_A_ROW.sub(_HOLE, _QUOTED_HOLE.sub(_HOLE, text))
+        for pattern in (_HOLES_IN_A_ROW, _QUOTED_HOLE, _HOLES_IN_A_ROW):  # as in ({size} {unit}), and %s (%s)
+            text = pattern.sub(_HOLE, text)
         text = _HOLE_AT_END.sub("", _HOLE_AT_START.sub("", text))
         text = single_spaced(_HOLE_BEFORE_MARK.sub("", text))  # a NUL is white space there
     return text
