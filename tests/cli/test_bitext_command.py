@@ -51,6 +51,22 @@ def test_help_has_examples_and_imports_nothing_heavy(name: str) -> None:
     assert f"kivuko bitext {name} " in help_without_heavy_imports("bitext", name).split("Example", 1)[1]
 
 
+def test_check_reads_the_translations_of_a_program(run_here, tmp_path: Path) -> None:
+    pytest.importorskip("translate.storage.base", reason="needs translate-toolkit")
+    messages = [line.split("\t") for line in lines(600)]
+    entries = [f'msgid "<b>{english}</b> %s"\nmsgstr "<b>{text}</b> %s"\n' for text, english in messages]
+    entries.append('#, fuzzy\nmsgid "cat"\nmsgstr "paka"\n')
+    head = 'msgid ""\nmsgstr "Language: sw\\n"\n'
+    path = write(tmp_path / "sw.po.gz", [head, *entries])
+    status, out, err = run_here("bitext", "check", str(path), *PLAIN)
+    assert (status, err) == (0, "")
+    assert "sw.po.gz (po, Swahili): 602 read, 600 usable (99.7%)." in printed(out)
+    assert "header or credits" in out
+    assert "fuzzy" in out
+    somali = run_here("bitext", "check", str(path), "-l", "so", "--no-language-id")
+    refused(somali, "sw.po.gz: translates English to Swahili, not English to Somali or back")
+
+
 def test_check_gives_the_account_and_a_verdict(run_here, bitext: Path) -> None:
     status, out, err = run_here("bitext", "check", str(bitext), *PLAIN)
     assert (status, err) == (0, "")

@@ -28,6 +28,13 @@ NOT_JSON = "not JSON"
 NOT_TEXT = "not text"  # a number or a list where a sentence should be
 TOO_MANY_VARIANTS = "too many variants"  # of one translation unit
 MISALIGNED = "misaligned"  # in a run of sentences beside the English of others
+FUZZY = "fuzzy"  # a translation that its translator, or the file, marks as not yet right
+OBSOLETE = "obsolete"  # of a message that the program no longer has, or a deprecated term
+UNTRANSLATED = "untranslated"
+HEADER = "header or credits"  # of a message file
+ONLY_PLACEHOLDERS = "only placeholders or numbers"
+ZERO_FORM = "plural form for none"  # says that there is nothing, where the English plural leaves its number out
+NESTED_MESSAGE = "forms within a message"  # plural or gender forms in braces, as ICU has them
 OTHER_SPLIT = "same sentence in another split"  # of a set of sentences
 
 # Reasons of the rules of cleaning.

@@ -12,6 +12,8 @@ from kivuko.bitext.arrow import ArrowSource, HubSource, ParquetSource, saved_fil
 from kivuko.bitext.columns import is_header
 from kivuko.bitext.dictionary import dictionary_source, is_dictionary_spec
 from kivuko.bitext.formats import JsonlSource, MosesSource, TableSource, csv_cells, moses_files, separator_of
+from kivuko.bitext.localization import FORMATS as LOCALIZATION_FORMATS
+from kivuko.bitext.localization import MO_MAGIC, LocalizationSource
 from kivuko.bitext.pairs import MAX_CHARACTERS, Bitext, Columns, JoinedSource, Pair, PairSource, report_dropped
 from kivuko.bitext.sentence_sets import SentenceSource, is_sentence_spec
 from kivuko.bitext.tmx import TmxSource
@@ -22,17 +24,22 @@ from kivuko.progress import reading_bar
 from kivuko.streams import ByteInput, is_url, plain_name
 from kivuko.text import clean_text
 
-FORMATS = ("tsv", "csv", "moses", "tmx", "jsonl", "parquet", "datasets")
+FORMATS = ("tsv", "csv", "moses", "tmx", "jsonl", "parquet", "datasets", *LOCALIZATION_FORMATS)
 
 _BY_SUFFIX = {
     ".tsv": "tsv", ".txt": "tsv", ".tab": "tsv", ".csv": "csv", ".tmx": "tmx", ".jsonl": "jsonl", ".ndjson": "jsonl",
-    ".json": "jsonl", ".parquet": "parquet", ".arrow": "datasets",
+    ".json": "jsonl", ".parquet": "parquet", ".arrow": "datasets", ".po": "po", ".mo": "mo", ".gmo": "mo",
+    ".xlf": "xliff", ".xliff": "xliff", ".tbx": "tbx",
 }  # fmt: skip
 
 
 def file_source(source: ByteInput, language: str, format: str | None, columns: Columns | None) -> PairSource:
     """Open one file in any format but ``moses``; None: detected by the name, else by the content."""
     kind = format or format_by_name(Path(source.name)) or _format_by_content(source, language)
+    if kind in LOCALIZATION_FORMATS:
+        if columns is not None:
+            raise UsageError(f"{source.name}: {kind} has no columns; leave them out")
+        return LocalizationSource(source, language, kind)
     if kind == "tmx":
         if columns is not None:
             raise UsageError(f"{source.name}: TMX has no columns; leave them out, languages are read from xml:lang")
@@ -54,20 +61,30 @@ def format_by_name(path: Path) -> str | None:
     return _BY_SUFFIX.get(Path(name).suffix)
 
 
+_XML_ROOT = re.compile(rb"\A(?:<[?!][^>]*>\s*)*<(xliff|martif|tbx)[\s>]")
+_PO_START = re.compile(rb'(?:#.*\n|\s+)*msg(?:id|ctxt)\s+"')
+
+
 def _format_by_content(source: ByteInput, language: str) -> str:
     start = source.start()
     if start.startswith(PARQUET_MAGIC):
         return "parquet"
     if start.startswith(b"ARROW1"):
         return "datasets"
+    if start.startswith(MO_MAGIC):
+        return "mo"
     if start.startswith(b"PK\x03\x04"):
         raise DataError(
             f"{source.name}: a zip archive; unpack it and give what is in it, for Moses as FILE,ENGLISH_FILE"
         )
     # The readers recognize UTF-16; here its NULs are only in the way.
     text = start.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"").lstrip()
+    if root := _XML_ROOT.search(text):
+        return "xliff" if root[1] == b"xliff" else "tbx"
     if text.startswith((b"<?xml", b"<!DOCTYPE", b"<tmx")):
         return "tmx"
+    if _PO_START.match(text):
+        return "po"
     if text.startswith((b"{", b"[{")):
         return "jsonl"
     line = text.partition(b"\n")[0].decode(errors="replace")
@@ -139,7 +156,7 @@ def _shards(folder: Path, format: str | None) -> list[Path]:
         # A writer without rows leaves an empty shard.
         if full := [path for path in kinds if path.stat().st_size]:
             return full
-    wanted = f"{format} file" if format else "Parquet, JSON lines, TSV, TMX or Arrow file, nor a saved dataset,"
+    wanted = f"{format} file" if format else "Parquet, JSON lines, TSV, TMX, PO or Arrow file, nor a saved dataset,"
     raise DataError(f"{folder}: holds no {wanted} to read; give the folder that does, or a file")
 
 
@@ -211,19 +228,22 @@ def read_bitext(
     Both sides are cleaned (Unicode NFC, no invisible characters, single spaces). Lines that give no pair are counted
     by reason in the result's ``dropped``: ``blank line``, ``missing column``, ``missing language``, ``not JSON``,
     ``not text``, ``broken characters``, ``empty side``, ``too long`` (over 4,000 characters on one side),
-    ``duplicate`` and, with ``keep_copied=False``, ``copied``.
+    ``duplicate`` and, with ``keep_copied=False``, ``copied``; of the messages of programs also ``fuzzy``,
+    ``obsolete``, ``untranslated``, ``header or credits``, ``only placeholders or numbers``, ``plural form for
+    none`` and ``forms within a message`` (plural or gender forms in braces).
 
     Args:
-        source: a file (tab-separated, ``.csv``, ``.tmx``, ``.jsonl``, ``.parquet``, ``.arrow``), compressed with gzip,
-            bzip2, xz or Zstandard or not; ``-`` for standard input; a Moses pair as ``FILE,ENGLISH_FILE`` or by their
-            common prefix (``corpus.en-sw`` for ``corpus.en-sw.sw`` and ``corpus.en-sw.en``); a folder of shards or of a
-            saved Hugging Face dataset, with ``:SPLIT`` where it has several; ``hf:NAME[:CONFIG][:SPLIT]`` on the hub;
+        source: a file (tab-separated, ``.csv``, ``.tmx``, ``.jsonl``, ``.parquet``, ``.arrow``, gettext's ``.po`` and
+            ``.mo``, ``.xlf``, ``.tbx``), compressed with gzip, bzip2, xz or Zstandard or not; ``-`` for standard input;
+            a Moses pair as ``FILE,ENGLISH_FILE`` or by their common prefix (``corpus.en-sw`` for ``corpus.en-sw.sw``
+            and ``corpus.en-sw.en``); a folder of shards or of a saved Hugging Face dataset, with ``:SPLIT``
+            where it has several; ``hf:NAME[:CONFIG][:SPLIT]`` on the hub;
             a URL of one file (``https://``, ``s3://``, ``hf://``); the training sentences of ``tico19:PATH``,
             ``flores:PATH`` or ``tatoeba:PATH``; or ``dict:FILE``, the words of a dictionary of dictd (FreeDict),
             StarDict, TEI or Wiktextract, a pair for each translation (of a folder: all of the language by name).
         language: BCP 47 code of the side that is not English.
-        format: ``tsv``, ``csv``, ``moses``, ``tmx``, ``jsonl``, ``parquet`` or ``datasets``; None: detected by the
-            name, else by the content.
+        format: ``tsv``, ``csv``, ``moses``, ``tmx``, ``jsonl``, ``parquet``, ``datasets``, ``po``, ``mo``, ``xliff`` or
+            ``tbx``; None: detected by the name, else by the content.
         columns: of the language and of English, where the format has columns: two positions from 1, or two headings.
             Default: headings that name them decide: tags (``sw-KE``), names of languages (``Kiswahili``), ``text`` and
             ``english``, ``source`` and ``target``; without a header, the first two.

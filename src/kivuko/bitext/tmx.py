@@ -22,11 +22,11 @@ MAX_VARIANTS = 32  # of one unit, in the languages wanted
 _BLOCK = 1 << 16
 _LONGEST_TOKEN = 4 << 20  # bytes of one tag, comment or attribute, which Expat holds whole
 _DEEPEST = 1000  # elements within one another, which Expat holds too
-_CODES = frozenset({"bpt", "ept", "it", "ph", "ut", "x", "bx", "ex"})  # their content is formatting, not text
+CODES = frozenset({"bpt", "ept", "it", "ph", "ut", "x", "bx", "ex"})  # their content is formatting, not text
 _ALONE = frozenset({"ph", "ut", "x"})  # these are not one end of a pair of codes, such as those of bold letters
 _LINE_BREAKS = frozenset({"lb", "pb"})  # types of formatting that part words
-_MAYBE = "\0"  # where a code is, between two parts of a segment; XML has no such character
-_BETWEEN_WORDS = re.compile(f"(?<=\\w){_MAYBE}+(?=\\w)")
+MAYBE = "\0"  # where a code is, between two parts of a segment; XML has no such character
+_BETWEEN_WORDS = re.compile(f"(?<=\\w){MAYBE}+(?=\\w)")
 _RTF_BREAK = re.compile(r"\\(?:line|par|tab|page|sect|cell|row)\b|[\n\t]")
 
 
@@ -199,7 +199,7 @@ class _Reader:
                 self._parser.CharacterDataHandler = self._parts.append
         elif name == "tuv":
             tag = attributes.get("xml:lang") or attributes.get("lang") or ""
-            self._fits = _fits(tag, self._language) if self._unit is not None else _NEITHER
+            self._fits = tag_fits(tag, self._language) if self._unit is not None else _NEITHER
             self._has_segment = False
             if self._fits is _NEITHER and len(self._others) < _LISTED:
                 self._others[tag.strip()[:40] or "(none)"] = None
@@ -228,7 +228,7 @@ class _Reader:
             self._unit = None
 
     def _start_within_segment(self, parts: list[str], name: str, attributes: dict[str, str]) -> None:
-        if self._within_code or name in _CODES:
+        if self._within_code or name in CODES:
             if not self._within_code:
                 self._code_name, self._code = name, []
                 self._parser.CharacterDataHandler = self._code.append
@@ -240,20 +240,14 @@ class _Reader:
 
     def _end_code(self, parts: list[str]) -> None:
         self._parser.CharacterDataHandler = parts.append
-        code = "".join(self._code)
-        if _RTF_BREAK.search(code) or separates_words(code):
-            parts.append(" ")
-        elif self._code_name in _ALONE and not code.startswith(("<", "\\", "{\\", "}")):
-            parts.append(_MAYBE)
+        parts.append(text_of_code(self._code_name, "".join(self._code)))
 
     def _end_segment(self, parts: list[str]) -> None:
         self._parser.CharacterDataHandler = None
         unit, self._parts = self._unit, None
         if unit is None:
             return
-        text = "".join(parts)
-        if _MAYBE in text:
-            text = _BETWEEN_WORDS.sub(" ", text).replace(_MAYBE, "")
+        text = _joined(parts)
         unit.length += len(text)
         if len(unit.variants) <= MAX_VARIANTS:
             unit.variants.append((self._fits, text if unit.length <= MAX_SIDE_BYTES else None))
@@ -277,12 +271,26 @@ class _Reader:
             )
 
 
+def text_of_code(name: str, code: str) -> str:
+    """Return what is in a segment in place of a formatting element: a space, ``MAYBE``, or nothing."""
+    if _RTF_BREAK.search(code) or separates_words(code):
+        return " "
+    return MAYBE if name in _ALONE and not code.startswith(("<", "\\", "{\\", "}")) else ""
+
+
+def _joined(parts: list[str]) -> str:
+    """Return the text of a segment from its parts; ``MAYBE`` is a space where it parts words."""
+    text = "".join(parts)
+    return _BETWEEN_WORDS.sub(" ", text).replace(MAYBE, "") if MAYBE in text else text
+
+
 def _local(name: str) -> str:
     return name.rpartition(":")[2] if ":" in name else name
 
 
 @lru_cache(maxsize=4096)
-def _fits(tag: str, language: str) -> Fits:
+def tag_fits(tag: str, language: str) -> Fits:
+    """Return how well a tag such as ``sw-KE`` fits a language, and whether it is English."""
     code = code_of(tag)
     fits = fit(language, code), fit("en", code) is not None
     return _NEITHER if fits == _NEITHER else fits

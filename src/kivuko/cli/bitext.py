@@ -28,16 +28,19 @@ _SHOWN = 90  # characters of a sentence
 def command() -> None:
     """Check, clean and sample parallel text.
 
-    A SPEC names parallel text: a file (TSV, CSV, TMX, Parquet or JSON Lines, compressed or not), two files that match
-    line by line (sw.txt,en.txt, or the prefix of an OPUS pair such as corpus.en-sw), a folder of shards, a data set of
-    Hugging Face's (hf:NAME), a URL (https://, s3://), or - for standard input.
+    A SPEC names parallel text: a file (TSV, CSV, TMX, Parquet, JSON Lines, gettext PO or MO, XLIFF or TBX, compressed
+    or not), two files that match line by line (sw.txt,en.txt, or the prefix of an OPUS pair such as corpus.en-sw), a
+    folder of shards, a data set of Hugging Face's (hf:NAME), a URL (https://, s3://), or - for standard input.
     """
 
 
 _OPTIONS = [
     click.argument("spec"),
     click.option("-l", "--language", required=True, metavar="CODE", help="The language that is not English."),
-    click.option("--format", metavar="FORMAT", help="tsv, csv, moses, tmx, parquet or jsonl.  [default: by the file]"),
+    click.option(
+        "--format", metavar="FORMAT",
+        help="tsv, csv, moses, tmx, parquet, jsonl, po, mo, xliff or tbx.  [default: by the file]",
+    ),
     click.option(
         "--columns", metavar="A,B",
         help="Columns of the language and of English: positions from 1, or headings.  [default: by the file]",

@@ -25,8 +25,9 @@ POSITIVE = Share(0, min_open=True)
 @click.command("distill", cls=Command)
 @click.option(
     "-b", "--bitext", "sources", cls=Several, follows=CODE + "=.+", required=True, metavar="CODE=FILE",
-    help="Sentences and their English: TSV, TMX, JSONL, Parquet, Moses (FILE,ENGLISH_FILE), a Hugging Face data set; "
-    "compressed or not. Or CODE=emoji for the emoji world's, CODE=tico19:PATH, flores:PATH or tatoeba:PATH, or a dictionary, CODE=dict:FILE.",
+    help="Sentences and their English: TSV, TMX, JSONL, Parquet, gettext PO or MO, XLIFF, TBX, Moses "
+    "(FILE,ENGLISH_FILE), a Hugging Face data set; compressed or not. Or CODE=emoji for the emoji world's, "
+    "CODE=tico19:PATH, flores:PATH or tatoeba:PATH, or a dictionary, CODE=dict:FILE.",
 )  # fmt: skip
 @click.option("--out", type=PATH, required=True, help="Folder for the model.")
 @click.option("--recipe", default="optical-words", show_default=True, help="A recipe's name, or a .toml file.")
