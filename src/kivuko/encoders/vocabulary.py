@@ -90,22 +90,22 @@ def case_forms(seen: Mapping[str, int], *, dotted: bool = False) -> list[str]:
     return list(dict.fromkeys([*usual, *seen, *capitals, *bare]))
 
 
-def add_words(tokenizer: Tokenizer, words: Iterable[str] | Mapping[str, float]) -> Tokenizer:
+def add_words(tokenizer: Tokenizer, words: Iterable[str], scores: Iterable[float] | None = None) -> Tokenizer:
     """Return a copy of a vocabulary with whole words added, each a little likelier than the rarest subword.
 
-    A mapping gives the log probability of each word, also of one that the vocabulary has already.
+    ``scores``: the log probability of each word, also of one that the vocabulary has already.
     """
     state = json.loads(tokenizer.to_str())
     pieces = state["model"]["vocab"]
-    score = min((score for _, score in pieces[2:]), default=0.0) + _ADDED_ABOVE_RAREST
-    scores = words if isinstance(words, Mapping) else dict.fromkeys(words, score)
-    added = {f"{WORD_START}{word}": own for word, own in scores.items()}
-    known = {piece for piece, _ in pieces}
-    given = added if isinstance(words, Mapping) else {}
-    state["model"]["vocab"] = [
-        *([piece, given.get(piece, own)] for piece, own in pieces),
-        *([piece, own] for piece, own in added.items() if piece not in known),
-    ]
+    added = [f"{WORD_START}{word}" for word in words]
+    if scores is None:
+        lowest = min((score for _, score in pieces[2:]), default=0.0)
+        known = {piece for piece, _ in pieces}
+        given = {piece: lowest + _ADDED_ABOVE_RAREST for piece in added if piece not in known}
+    else:
+        given = dict(zip(added, scores, strict=True))
+    kept = [[piece, given.pop(piece, score)] for piece, score in pieces]
+    state["model"]["vocab"] = [*kept, *([piece, score] for piece, score in given.items())]
     return Tokenizer.from_str(json.dumps(state))
 
 

@@ -275,7 +275,7 @@ def _joined(student: StaticStudent, words: Sequence[str]) -> tuple[Tokenizer, Te
     The vectors of subwords are scaled so that a word that is cut into them weighs as much as one that is not.
     """
     scores = [score + _LIKELIER for score in _scores(student.tokenizer, words)]
-    tokenizer = add_words(student.tokenizer, dict(zip(words, scores, strict=True)))
+    tokenizer = add_words(student.tokenizer, words, scores)
     rows = torch.tensor([tokenizer.token_to_id(WORD_START + word) for word in words], dtype=torch.long)
     own, fixed = student.embedding.weight.detach().float().cpu(), F.normalize(student.fixed.cpu(), dim=-1)
     pooled = _pooled(student, words)
