@@ -15,7 +15,8 @@ from command_checks import help_without_heavy_imports
 from PIL import Image
 
 from kivuko.cli.main import COMMANDS
-from kivuko.evaluation.records import read_per_query, read_records
+from kivuko.datasets.emoji.phrases import read_phrases
+from kivuko.evaluation.records import read_per_query, read_records, read_results
 from kivuko.studies.demo import run_demo
 from once import made_once
 
@@ -85,6 +86,29 @@ def test_demo_leaves_a_model_records_and_a_image(demo):
     assert "fertility" in card
     assert "kivuko search" in printed
     assert not list(out.glob("*.training"))
+
+
+def test_the_demo_measures_everyday_phrases_beside_the_names(demo):
+    out, printed = demo
+    header, records = read_records(out / "records.jsonl")
+    assert header.protocol["dataset"] == "emoji"
+    assert "one query per everyday phrase" in header.protocol["emoji-phrases"]["task"]
+    names, phrases = ([r for r in records if r.dataset == one] for one in ("emoji", "emoji-phrases"))
+    assert len(names) + len(phrases) == len(records)
+    assert {r.measure for r in names} == {"R@1", "R@5", "R@10", "MAP", "MRR", "nDCG@10", "parity"}
+    measured = {(r.objective, r.language) for r in phrases if r.measure == "Success@5" and r.subset == "all"}
+    assert {(o, c) for o in ("teacher", "untrained", "optical", "mse") for c in ("sw", "de")} < measured
+    assert {r.queries for r in phrases if r.language == "sw"} == {len(read_phrases().of("sw"))}
+    value = {(r.objective, r.language): r.value for r in phrases if r.measure == "Success@5" and r.subset == "all"}
+    assert value["optical", "sw"] > value["teacher", "sw"]
+    assert value["teacher", "en"] > 0.8 > 0.2 > value["untrained", "sw"]
+    names_table, table = printed.split("optical: emoji-phrases, test")
+    assert f"{value['optical', 'sw']:.3f} [" in next(row for row in table.splitlines() if row.startswith("sw Swahili"))
+    assert "a right emoji is among the first five" in table
+    key = ("optical", "sw", "headline", "MAP")
+    shown = next(r for r in names if (r.objective, r.language, r.subset, r.measure) == key)
+    assert f"{shown.value:.3f} [{shown.low:.3f}, {shown.high:.3f}]" in names_table
+    read_results(out / "records.jsonl")  # which checks records and per-query scores against each other
 
 
 def test_the_demo_command_and_the_call_give_the_same_records(demo):
@@ -162,7 +186,8 @@ def test_evaluate_agrees_with_the_demo(kivuko, demo, tmp_path):
 
     def figures(path: Path) -> dict[tuple[str, str, str], float]:
         _, records = read_records(path)
-        return {(r.language, r.subset, r.measure): r.value for r in records if r.objective == "optical"}
+        own = [r for r in records if (r.dataset, r.objective) == ("emoji", "optical")]
+        return {(r.language, r.subset, r.measure): r.value for r in own}
 
     assert figures(place) == pytest.approx(figures(demo[0] / "records.jsonl"))
 

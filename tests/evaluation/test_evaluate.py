@@ -38,12 +38,17 @@ def model(place, tmp_path):
     return shutil.copytree(place / "model", tmp_path / "model")
 
 
-@pytest.fixture(params=["emoji", "captions", "collection"])
+@pytest.fixture(params=["emoji", "phrases", "captions", "collection"])
 def task(request, place, tiny_cldr, few_test_concepts, tmp_path):
     """A model, a data set, and options in Python and on the command line."""
-    if request.param == "emoji":
+    if request.param in ("emoji", "phrases"):
         model = shutil.copytree(place / "model", tmp_path / "own")
-        return model, "emoji", {"cldr": tiny_cldr}, ["--cldr", str(tiny_cldr)]
+        return (
+            model,
+            "emoji" if request.param == "emoji" else "emoji:phrases",
+            {"cldr": tiny_cldr},
+            ["--cldr", str(tiny_cldr)],
+        )
     if request.param == "captions":
         return place / "model", f"xm3600:{place / 'xm'}", {}, []
     return place / "text", f"trec:{place / 'c'}", {}, []

@@ -33,11 +33,19 @@ def command(
 
     \b
     Writes OUT/model (load it with SentenceTransformer), OUT/baseline-mse, OUT/records.jsonl and OUT/examples.png.
+    Measures the names of test emoji and, in a table of its own, everyday phrases that are never trained on.
     Example:
       kivuko demo --out /tmp/demo --languages sw so
     """
     from kivuko.cli.data import world_table
-    from kivuko.evaluation.tables import ceiling_line, comparison_table, results_table
+    from kivuko.datasets.emoji.phrases import PhraseSet
+    from kivuko.evaluation.tables import (
+        ceiling_line,
+        comparison_table,
+        evaluation_tables,
+        phrases_line,
+        results_table,
+    )
     from kivuko.progress import note
     from kivuko.studies.demo import RECIPES, DemoFiles, run_demo
 
@@ -48,11 +56,16 @@ def command(
 
     started, files = time.monotonic(), DemoFiles.below(out)
     world, records = run_demo(out, languages, seed=seed, steps=steps, cldr=cldr, font=font, ready=ready)
+    names = [one for one in records if one.dataset != PhraseSet.name]
     for subset in ("headline", "compositional", "lexical"):
-        show(results_table(records, RECIPES[0], subset), "")
-    show(comparison_table(records))
-    if line := ceiling_line(records):
+        show(results_table(names, RECIPES[0], subset), "")
+    show(comparison_table(names))
+    if line := ceiling_line(names):
         show(line)
+    phrases = [one for one in records if one.dataset == PhraseSet.name and one.objective != RECIPES[1]]
+    for part in (*evaluation_tables(phrases), phrases_line(phrases)):
+        if part:
+            show("", part)
     sample = "paka mweusi" if "sw" in languages else world.queries(languages[0], "train")[0].text
     # The hints must work as they are, also where the virtual environment is not active.
     called = Path(sys.argv[0])

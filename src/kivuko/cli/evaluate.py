@@ -30,6 +30,7 @@ def command(model: Path | str, languages: tuple[str, ...], **options: Any) -> No
     \b
     Examples:
       kivuko evaluate kivuko-demo/model --dataset emoji --languages sw so fil mr
+      kivuko evaluate kivuko-demo/model --dataset emoji:phrases
       kivuko evaluate my-model --dataset xm3600:data/xm3600 --languages sw fil quz
       kivuko evaluate my-model --dataset captions:photos/captions.tsv,photos -l sw
       kivuko evaluate my-model --dataset tico19:data/tico19

@@ -213,7 +213,8 @@ dataset_options = add_options(
         "--dataset", default="emoji", show_default=True, metavar="SPEC",
         help="emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
         "captions:FILE or webdataset:'SHARDS', each with ,IMAGES if the images are elsewhere; tico19:PATH, "
-        "flores:PATH, tatoeba:PATH, ir:ID or trec:FOLDER for texts (evaluate only); package.module:Class for your own.",
+        "flores:PATH, tatoeba:PATH, ir:ID or trec:FOLDER for texts, emoji:phrases (evaluate only); "
+        "package.module:Class for your own.",
     ),
     click.option(
         "-l", "--languages", cls=Several, follows=CODE, metavar="CODES",

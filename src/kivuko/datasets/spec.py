@@ -17,6 +17,7 @@ from kivuko.datasets.captions.own_files import CAPTION_COLUMNS
 from kivuko.datasets.collections.collection import Collection, Judgments
 from kivuko.datasets.collections.ir_dataset import open_ir_dataset
 from kivuko.datasets.collections.trec_folder import open_folder
+from kivuko.datasets.emoji.phrases import PHRASES, PhraseSet, read_phrases
 from kivuko.datasets.own import adapt
 from kivuko.datasets.sentences import open_sentences
 from kivuko.errors import DataError, UsageError, at, wrap_errors
@@ -29,22 +30,24 @@ if TYPE_CHECKING:
 
 EMOJI = "emoji"
 SPECS = (
-    "emoji; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, coco:FILE, "
-    "captions:FILE or webdataset:'SHARDS', each with ,IMAGES if the images are elsewhere; tico19:PATH, flores:PATH, "
-    "tatoeba:PATH, ir:ID or trec:FOLDER for texts; package.module:Class for your own"
+    "emoji, emoji:phrases; xm3600:PATH, xtd:PATH, multi30k:PATH, xflickrco:PATH, wit:PATH, flickr30k200:PATH, "
+    "coco:FILE, captions:FILE or webdataset:'SHARDS', each with ,IMAGES if the images are elsewhere; tico19:PATH, "
+    "flores:PATH, tatoeba:PATH, ir:ID or trec:FOLDER for texts; package.module:Class for your own"
 )
 _COLLECTION = ("spec", "name", "query_languages", "document_language", "queries", "documents", "judgments", "files")
 
 
 def is_spec(spec: str) -> bool:
     """Return True if a text has the form of a data set's name, without opening anything."""
-    return spec == EMOJI or is_caption_spec(spec) or _is_collection(spec) or is_plugin(spec)
+    return spec in (EMOJI, PHRASES) or is_caption_spec(spec) or _is_collection(spec) or is_plugin(spec)
 
 
 def check_spec(spec: str) -> None:
     """Raise UsageError, which lists all forms, if a text does not have the form of a data set's name."""
     if not is_spec(spec):
         raise UsageError(f"{spec}: not a data set that is known. Give one of: {SPECS}.")
+    if spec == PHRASES:  # which has the form of a plugin, too
+        return
     if is_plugin(spec) and not (is_caption_spec(spec) or _is_collection(spec) or has_module(spec)):
         module = spec.partition(":")[0]
         raise UsageError(f"{spec}: no module '{module}' for the data set, nor a known one. Give one of: {SPECS}.")
@@ -58,7 +61,7 @@ def open_dataset(
     cldr: Path | None = None,
     font: Path | None = None,
     progress: bool | None = None,
-) -> EmojiWorld | CaptionSet | Collection:
+) -> EmojiWorld | PhraseSet | CaptionSet | Collection:
     """Open a data set by its name (see ``SPECS``), or adapt an object with the methods of ``OwnDataset``.
 
     ``languages``: of emoji, those to read; of captions whose files do not say their language, the one. ``split``:
@@ -72,6 +75,8 @@ def open_dataset(
 
         with progress_bar("drawing emoji", progress) as report:
             return emoji_world(languages, cldr=cldr, font=font, progress=report)
+    if dataset == PHRASES:
+        return read_phrases(split)
     if is_caption_spec(dataset):
         return open_caption_set(dataset, split=split, language=languages[0] if len(languages) == 1 else None)
     if _is_collection(dataset):
@@ -115,8 +120,8 @@ def _is_collection(spec: str) -> bool:
     return spec.startswith(("ir:", "trec:")) or is_sentence_spec(spec)
 
 
-def _from_object(dataset: Any, spec: str) -> EmojiWorld | CaptionSet | Collection:
-    is_open = isinstance(dataset, CaptionSet) or hasattr(dataset, "annotations")
+def _from_object(dataset: Any, spec: str) -> EmojiWorld | PhraseSet | CaptionSet | Collection:
+    is_open = isinstance(dataset, CaptionSet | PhraseSet) or hasattr(dataset, "annotations")
     if is_open or all(hasattr(dataset, name) for name in _COLLECTION):
         return dataset  # type: ignore[no-any-return]
     return adapt(dataset, spec)
@@ -248,6 +253,9 @@ def _of_dataset(spec: str, language: str) -> Iterator[str]:
     if isinstance(dataset, CaptionSet):
         for code in own(dataset.languages):
             yield from dataset.of(code).texts
+    elif isinstance(dataset, PhraseSet):
+        for code in own(dataset.phrases):
+            yield from (phrase.text for phrase in dataset.of(code))
     elif isinstance(dataset, EmojiWorld):
         for code in (language, "en"):
             yield from (query.text for query in dataset.queries(code, "test"))

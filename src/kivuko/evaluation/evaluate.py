@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
+from kivuko.datasets.emoji.phrases import PhraseSet
 from kivuko.datasets.sentences import Sentences
 from kivuko.datasets.spec import EMOJI, open_dataset, records_stem
 from kivuko.errors import KivukoError, ModelError, UsageError, check_number, check_path, check_type
 from kivuko.evaluation.measures import write_run
 from kivuko.evaluation.records import Header, PerQueryScores, Record, data_frame, read_results, save_results
-from kivuko.evaluation.tables import WIDTH, evaluation_tables, no_better_line, plain_text, unseen_words_line
+from kivuko.evaluation.tables import (
+    WIDTH,
+    evaluation_tables,
+    no_better_line,
+    phrases_line,
+    plain_text,
+    unseen_words_line,
+)
 from kivuko.files import cache_folder, refuse_unwritable, write_text
 from kivuko.languages import read_codes
 from kivuko.progress import bars, late_task, note
@@ -98,7 +106,8 @@ class Evaluation:
     def lines(self) -> list[str]:
         """Return the lines below the tables of :meth:`summary`."""
         own = [one for one in dict.fromkeys(r.objective for r in self.records) if one not in ("teacher", "untrained")]
-        lines = [unseen_words_line(self.records), *(no_better_line(self.records, objective) for objective in own)]
+        explained = (unseen_words_line(self.records), phrases_line(self.records))
+        lines = [*explained, *(no_better_line(self.records, objective) for objective in own)]
         return [*(line for line in lines if line), *(f"note: {line}" for line in self.notes)]
 
     def __str__(self) -> str:
@@ -178,10 +187,11 @@ def evaluate(
 
     Args:
         model: a model, its folder, or its id.
-        dataset: "emoji"; an image-caption set, such as "xm3600:data/xm3600" or "captions:photos.tsv,photos"; a text
-            collection, "trec:FOLDER" or "ir:ID"; a set of sentences, "tico19:PATH", "flores:PATH" or "tatoeba:PATH";
-            "package.module:Class" for a data set of your own; or a data set
-            itself, open or with the methods of :class:`~kivuko.datasets.own.OwnDataset`.
+        dataset: "emoji"; "emoji:phrases" for everyday phrases with every emoji that is right for each; an image-caption
+            set, such as "xm3600:data/xm3600" or "captions:photos.tsv,photos"; a text collection,
+            "trec:FOLDER" or "ir:ID"; a set of sentences, "tico19:PATH", "flores:PATH" or "tatoeba:PATH";
+            "package.module:Class" for a data set of your own; or a data set itself, open or with the methods
+            of :class:`~kivuko.datasets.own.OwnDataset`.
         languages: codes of the queries' languages. None: those that the model was trained on and the data set has;
             all of the data set's where the model does not say. Means over low- and high-resource languages hold the
             languages that are named here or, by default, the model's own.
@@ -224,9 +234,14 @@ def evaluate(
     opened, place = prepare(model, dataset, options, records)
     from kivuko.evaluation.collection import open_collection
     from kivuko.evaluation.evaluator import measure_systems, standard_systems
-    from kivuko.evaluation.image_tasks import open_captions, open_emoji
+    from kivuko.evaluation.image_tasks import open_captions, open_emoji, open_phrases
 
-    begin: Any = open_emoji if is_emoji(opened) else open_captions if is_caption_set(opened) else open_collection
+    begin: Any = (
+        open_emoji if is_emoji(opened)
+        else open_phrases if isinstance(opened, PhraseSet)
+        else open_captions if is_caption_set(opened)
+        else open_collection
+    )  # fmt: skip
     with bars(progress) as display:
         loaded, codes, task = begin(model, opened, options, partial(late_task, display))
         systems = task.encoders.systems if hasattr(task, "encoders") else standard_systems(loaded, options)
@@ -252,15 +267,17 @@ def prepare(
     opened = None
     if dataset != EMOJI:
         opened = open_dataset(dataset, split=options.split, languages=options.languages or ())
-    if options.ignore_identical_ids and (is_emoji(opened) or is_caption_set(opened)):
+    if options.ignore_identical_ids and (is_emoji(opened) or isinstance(opened, PhraseSet) or is_caption_set(opened)):
         raise UsageError("ignore_identical_ids: for text collections, whose documents have ids as queries have.")
     if is_emoji(opened) and options.split not in ("validation", "test"):
         raise UsageError(f"emoji has no split {options.split!r}; it has validation, test")
-    if opened is None:  # emoji that are read when the model says its languages
+    if isinstance(opened, PhraseSet):
+        opened.check(options.languages or ())
+    if opened is None or isinstance(opened, PhraseSet):  # whose images are read later
         from kivuko.datasets.emoji.sources import annotation_files, find_cldr, find_font
 
         folder, _ = find_cldr(options.cldr), find_font(options.font)
-        for code in options.languages or ():
+        for code in (options.languages or ()) if opened is None else ():
             annotation_files(folder, code)
         if not (cache := cache_folder() / "emoji").is_dir():
             refuse_unwritable(cache / "world")

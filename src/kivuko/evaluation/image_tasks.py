@@ -1,4 +1,4 @@
-"""Retrieval of images: by their names in the emoji world, and by captions and back in an image-caption set."""
+"""Retrieval of images: emoji by names and by phrases, and those of an image-caption set by captions and back."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kivuko.datasets.captions.caption_set import FIRST_CAPTION, CaptionSet, LanguageCaptions, choose_languages
+from kivuko.datasets.emoji.phrases import PHRASES, SPLIT, Phrase, PhraseSet
 from kivuko.datasets.emoji.sources import available_languages, find_cldr
-from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
+from kivuko.datasets.emoji.world import EmojiWorld, emoji_world, is_copied
 from kivuko.datasets.spec import EMOJI
 from kivuko.encoders.model import Model
 from kivuko.errors import DataError
@@ -24,10 +25,12 @@ from kivuko.progress import note
 from kivuko.search.building import emoji_vectors
 from kivuko.search.decoding import Refused
 from kivuko.search.encoding import TowerEncoder
+from kivuko.text import pluralize
 
 DATASET, DOCUMENTS = "emoji", "emoji-text"
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text-to-image", "image-to-text"
 SUCCESS = ("Success@1", "Success@5", "Success@10")
+PHRASE_MEASURES = ("Success@5", "Success@1", "Success@10", "MRR", "MAP")
 MEASURES_OF: Mapping[str, tuple[str, ...]] = {TEXT_TO_IMAGE: MEASURES, IMAGE_TO_TEXT: (*SUCCESS, *MEASURES)}
 _CHUNK_CELLS = 20_000_000  # of the score matrix held at once: 80 MB
 
@@ -122,6 +125,89 @@ def documents_protocol(world: EmojiWorld, split: str) -> dict[str, Any]:
         "gallery": f"{len(world.images)} documents, one for each distinct emoji image of every split: the English "
         "names and keywords of the emoji that are drawn so",
     }
+
+
+@dataclass(frozen=True, eq=False)
+class PhraseTask:
+    """Everyday phrases against all emoji images; any image that is right for a phrase counts.
+
+    ``phrases``: those that the world has emoji of; ``images``: unit vectors, float32 [images, dim].
+    """
+
+    phrases: PhraseSet
+    world: EmojiWorld
+    images: NDArray[np.float32]
+    split: str = SPLIT
+    scoring: str = "cosine"
+    has_english: bool = True
+
+    @property
+    def dataset(self) -> str:
+        return self.phrases.name
+
+    def texts(self, language: str) -> list[str]:
+        return [phrase.text for phrase in self.phrases.of(language)]
+
+    def measure(self, queries: Iterable[EncodedQueries]) -> Measured:
+        for one in queries:
+            scores = one.vectors @ self.images.T
+            yield one, {self.dataset: measure_phrases(scores, self.world, one.language, self.phrases.of(one.language))}
+
+    def protocol(self, languages: Sequence[str]) -> dict[str, Any]:
+        return {
+            **PROTOCOL,
+            "dataset": self.dataset,
+            "split": self.split,
+            "task": "text to image: one query per everyday phrase; relevant: every emoji that is right for it",
+            "gallery": f"all {len(self.world.images)} distinct emoji images of every split, on white",
+            "Success@k": "1 where at least one relevant image is among the first k",
+            "intervals": "95 % percentile bootstrap over meanings, drawn together in all languages; Poisson, "
+            "2,000 samples",
+            "headline": "phrases equal to the English ones (copied) are left out",
+            "fingerprint": self.world.fingerprint,
+            "images": {"number": len(self.world.images)},  # which titles of tables name
+            "left out": self.phrases.left_out,
+            "languages": list(languages),
+        }
+
+    def notes(self) -> list[str]:
+        count = self.phrases.left_out
+        return [f"left out: {pluralize(count, 'phrase')} without any emoji in this emoji world."] if count else []
+
+
+def measure_phrases(scores: ArrayLike, world: EmojiWorld, language: str, phrases: Sequence[Phrase]) -> LanguageScores:
+    """Measure phrases of one language, each of which should retrieve the images that are right for it.
+
+    ``scores``: [phrases, images], columns as in ``world.image_sequences``. The subset "copied" holds phrases equal to
+    the English ones; clusters are the meanings, which are the same in every language.
+    """
+    documents = world.image_sequences
+    document_of = {emoji.sequence: documents[emoji.image] for emoji in world.emoji}
+    ids = [phrase.id for phrase in phrases]
+    qrels = {phrase.id: {document_of[sequence] for sequence in phrase.emoji} for phrase in phrases}
+    copied = [language != ENGLISH and is_copied(phrase.text, phrase.english) for phrase in phrases]
+    return LanguageScores(
+        language=language, query_ids=ids, values=per_query(scores, ids, documents, qrels, PHRASE_MEASURES),
+        subsets={"copied": np.array(copied, dtype=bool)}, clusters=[phrase.english for phrase in phrases],
+    )  # fmt: skip
+
+
+def open_phrases(
+    model: Any, phrases: PhraseSet, options: Options, bar: Bar
+) -> tuple[Model, tuple[str, ...], PhraseTask]:
+    """Return the model, the languages to measure, and the task."""
+    loaded = options.load_with_images(model)
+    if options.languages is not None or not loaded.languages:
+        codes = options.languages or phrases.languages
+    else:
+        own = [code for code in loaded.languages if code in phrases.languages]
+        codes = own_languages(loaded, own, PHRASES, phrases.languages)
+        if absent := [code for code in loaded.languages if code not in codes]:
+            note(f"note: {PHRASES} has no phrases in {', '.join(absent)}.")
+    for line in notes_on_languages(loaded, codes):
+        note(f"note: {line}.")
+    world = emoji_world([], cldr=options.cldr, font=options.font, progress=bar("drawing emoji"))
+    return loaded, tuple(codes), PhraseTask(phrases.drawn(world), world, emoji_vectors(loaded.encoder, world))
 
 
 @dataclass(frozen=True, eq=False)

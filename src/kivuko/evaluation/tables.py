@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from kivuko.datasets.emoji.phrases import PhraseSet
 from kivuko.errors import UsageError
 from kivuko.evaluation.group_means import ALL, GROUPS, HEADLINE, HIGH, LOW, PARITY
 from kivuko.evaluation.measures import ACCURACY_DROP, AREA, CALLS, GAP, RATIO, SUCCESS_OF_CORRECT, TARGET_FIRST
@@ -30,6 +31,7 @@ _SUBSETS = {
 _IMAGE_TO_TEXT = ("Success@1", "Success@5", "R@1", "MAP", PARITY, "Success@10")
 _COLLECTION = ("nDCG@10", "MAP", "MRR", "R@10", "R@100", PARITY)
 _EMOJI = ("MAP", "R@1", "R@5", "R@10", PARITY, "MRR", "nDCG@10")
+_PHRASES = ("Success@5", "Success@1", "Success@10", "MRR", "MAP", PARITY)
 _CAPTIONS = ("R@1", "R@5", "R@10", "MAP", PARITY, "MRR")
 
 
@@ -115,6 +117,13 @@ def unseen_words_line(records: Sequence[Record]) -> str | None:
     return "unseen words: English words that the emoji training split does not hold"
 
 
+def phrases_line(records: Sequence[Record]) -> str | None:
+    """Explain the first measure of everyday phrases, if they are among the records."""
+    if not any(record.dataset == PhraseSet.name for record in records):
+        return None
+    return "phrases are never trained on; Success@5: a right emoji is among the first five"
+
+
 def label(code: str) -> str:
     """Return ``sw Swahili`` for a language code, and a group's name as it is."""
     try:
@@ -147,7 +156,8 @@ def with_interval(record: Record | None) -> str:
 def _task_table(records: Sequence[Record], objective: str, subset: str, width: int, searched: str) -> Table:
     measures = {record.measure for record in records}
     layout: tuple[str, ...] = (
-        _IMAGE_TO_TEXT if "Success@1" in measures
+        _PHRASES if "Success@1" in measures and "R@1" not in measures
+        else _IMAGE_TO_TEXT if "Success@1" in measures
         else _COLLECTION if "R@100" in measures
         else _EMOJI if subset != "all"
         else _CAPTIONS

@@ -12,6 +12,7 @@ from PIL import Image
 from kivuko.bitext.dictionary import PREFIX, dictionaries_of
 from kivuko.bitext.pairs import NO_PAIRS, Bitext, concatenate
 from kivuko.bitext.reading import read_bitext
+from kivuko.datasets.emoji.phrases import read_phrases
 from kivuko.datasets.emoji.sources import shipped_image_tower
 from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.encoders.image_tower import load_image_tower
@@ -20,7 +21,7 @@ from kivuko.encoders.model import About, Model, encode_texts, load_encoder, quie
 from kivuko.encoders.model_card import model_card
 from kivuko.encoders.teacher import load_teacher
 from kivuko.evaluation.evaluator import measure_systems, model_system, teacher_system, untrained_system
-from kivuko.evaluation.image_tasks import EmojiTask
+from kivuko.evaluation.image_tasks import EmojiTask, PhraseTask
 from kivuko.evaluation.records import Header, Record, save_results
 from kivuko.files import atomic_path, refuse_unwritable, write_text
 from kivuko.languages import DEFAULT_LANGUAGES, language
@@ -128,16 +129,24 @@ def run_demo(
     models = {
         name: Model(load_encoder(place), place.name, str(place), place, abouts[name]) for name, place in places.items()
     }
-    task = EmojiTask(world, emoji_vectors(model, world))
+    images = emoji_vectors(model, world)
+    task, phrases = EmojiTask(world, images), PhraseTask(read_phrases().drawn(world), world, images)
     systems = [teacher_system(teacher), untrained_system(models[RECIPES[0]]), *map(model_system, models.values())]
-    records, per_query = measure_systems(task, systems, languages)
+    of_names, per_query = measure_systems(task, systems, languages)
+    records, protocol = of_names, task.protocol(languages)
+    if codes := [code for code in languages if code in phrases.phrases.languages]:
+        note("· searching all images with everyday phrases")
+        of_phrases, more = measure_systems(phrases, systems, codes)
+        records, per_query = of_names + of_phrases, per_query + more
+        own = phrases.protocol(codes)
+        protocol[phrases.dataset] = {key: value for key, value in own.items() if protocol.get(key) != value}
     seeds = sorted({about.seed for about in abouts.values()})
     command = command or shlex.join(["kivuko", *sys.argv[1:]])
-    header = Header(command=command, protocol=task.protocol(languages), seeds=seeds)
+    header = Header(command=command, protocol=protocol, seeds=seeds)
     save_results(files.records, header, records, per_query)
     for name, place in places.items():
         about, has_curve = load_recipe(name).description, (place / CURVE_IMAGE).is_file()
-        write_text(place / "README.md", model_card(abouts[name], records, about, has_curve=has_curve))
+        write_text(place / "README.md", model_card(abouts[name], of_names, about, has_curve=has_curve))
     with atomic_path(files.image) as temporary, emoji_index(model, world) as index:
         examples_image(model, world, index, languages).save(temporary, format="PNG")
     return world, records

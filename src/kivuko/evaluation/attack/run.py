@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
+from kivuko.datasets.emoji.phrases import PhraseSet
 from kivuko.datasets.spec import EMOJI
 from kivuko.errors import UsageError, check_number, check_path, check_seed, check_type
 from kivuko.evaluation.attack.examples import AttackedExample, examples_path, write_examples
@@ -138,7 +139,8 @@ def attack(
     if is_emoji(opened) and "en" in (options.languages or ()):
         raise UsageError("languages: English is the teacher's own and always there; name the other languages.")
     if not is_emoji(opened) and not is_caption_set(opened):
-        raise UsageError(f"{dataset}: has no images; attack the emoji or an image-caption set (captions:photos.tsv).")
+        lacks = "no images of its own" if isinstance(opened, PhraseSet) else "no images"
+        raise UsageError(f"{dataset}: has {lacks}; attack the emoji or an image-caption set (captions:photos.tsv).")
     check_places(place, examples_file, images_folder)
     from kivuko.evaluation.attack.results import run_attacks
     from kivuko.evaluation.attack.targets import CaptionTarget, EmojiTarget
