@@ -66,10 +66,17 @@ def test_closeness_compares_the_best_hit_with_random_texts_over_the_whole_index(
         assert closeness.share == pytest.approx(lower, abs=3 / 256)  # of equal ones, some may be lower by rounding
         assert closeness.close == (closeness.share >= 0.6)
     assert searcher.closeness([]) is None
-    assert (place / "my.index" / "background.json").is_file()
     monkeypatch.setattr("kivuko.search.background.backend_tokenizer", lambda model: None)
     with Searcher(place / "my.index") as opened:
         assert opened.closeness(opened.search("paka")) is None
+
+
+def test_loading_prepares_closeness_so_that_no_search_waits_for_it(place, tmp_path):
+    shutil.copytree(place / "my.index", tmp_path / "my.index")
+    (tmp_path / "my.index" / "background.json").unlink(missing_ok=True)
+    with Searcher(tmp_path / "my.index") as opened:
+        opened.load()
+        assert (tmp_path / "my.index" / "background.json").is_file()
 
 
 def test_an_image_finds_itself_also_turned_by_its_camera_and_with_transparency(searcher, place):

@@ -67,7 +67,7 @@ def command(
 
     'kivuko index' builds an INDEX. If it is the folder of a model, the emoji that come with Kivuko are searched.
 
-    If no image is closer to QUERY than to random words, a line says so, and only the nearest three are shown.
+    If no image is much closer to QUERY than to random words, a line says so, and only the nearest three are shown.
 
     \b
     Examples:
