@@ -62,14 +62,41 @@ def test_a_table_and_json_tell_the_same(search):
     assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5]
     assert all(before["score"] >= after["score"] for before, after in itertools.pairwise(hits))
     said = {"rank", "id", "key", "caption", "score", "width", "height", "copies", "metadata", "unknown_words"}
-    assert set(hits[0]) == said
-    status, out, err = search("paka mweusi", "-k", 5)
+    assert set(hits[0]) == said | {"close", "closeness"}
+    status, out, err = search("paka mweusi", "-k", 5, "--anyway")
     assert (status, err) == (0, "")
     for hit in hits:
         line = next(line for line in out.splitlines() if hit["key"] in line)
         assert f"{hit['score']:.3f}" in line
         assert hit["caption"] is None or hit["caption"] in line
     assert "\033" not in out  # no terminal: no images, no colors
+
+
+@pytest.mark.parametrize("least", [1.01, 0.0], ids=["far", "close"])
+def test_a_query_that_nothing_fits_is_answered_with_a_line_and_few_images(search, monkeypatch, least):
+    monkeypatch.setattr("kivuko.search.background.CLOSE", least)
+    far = least > 1
+    hits = found(search("paka mweusi", "--json", "-k", 5))
+    assert [hit["close"] for hit in hits] == [not far] * 5  # all results are there, and say so
+    assert len({hit["closeness"] for hit in hits}) == 1
+    assert 0 <= hits[0]["closeness"] <= 1
+    out = search("paka mweusi", "-k", 5)[1]
+    assert ("No close match for 'paka mweusi'" in out) == far
+    assert ("--anyway" in out) == far
+    assert [hit["key"] in out for hit in hits] == [True] * 3 + [not far] * 2
+    shown = search("paka mweusi", "-k", 5, "--anyway")[1]
+    assert ("No close match" in shown) == far
+    assert all(hit["key"] in shown for hit in hits)
+    assert "--anyway" not in search("paka mweusi", "-k", 2)[1]  # nothing more to show
+
+
+def test_searches_by_images_and_without_results_say_nothing_of_a_close_match(search, place, monkeypatch):
+    monkeypatch.setattr("kivuko.search.background.CLOSE", 1.01)
+    for words in (("--like", 3), ("--image", place / "photos" / "05.png"), ("paka", "--where", "license=none")):
+        status, out, err = search(*words)
+        assert (status, err) == (0, "")
+        assert "close match" not in out
+    assert {(hit["close"], hit["closeness"]) for hit in found(search("--like", 3, "--json"))} == {(None, None)}
 
 
 def test_the_command_and_the_call_find_the_same(search, place):

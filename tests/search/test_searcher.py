@@ -50,6 +50,35 @@ def test_few_texts_are_encoded_as_many_are(searcher, monkeypatch):
     np.testing.assert_allclose(few, searcher.encode(texts), atol=1e-6)
 
 
+def test_closeness_compares_the_best_hit_with_random_texts_over_the_whole_index(searcher, place, monkeypatch):
+    from kivuko.search.background import random_texts
+
+    vectors = next(searcher.index.store.vectors())[1]
+    random = (encode_texts(searcher.model.encoder, random_texts(searcher.model.encoder)) @ vectors.T).max(axis=1)
+    assert len(random) == 256
+    for hits in (
+        searcher.search("paka mweusi", 1),
+        searcher.search("काळी", 5),
+        searcher.search("paka", 2, "license=by"),
+    ):
+        closeness = searcher.closeness(hits)
+        lower = (random < hits[0].score).mean()
+        assert closeness.share == pytest.approx(lower, abs=3 / 256)  # of equal ones, some may be lower by rounding
+        assert closeness.close == (closeness.share >= 0.6)
+    assert searcher.closeness([]) is None
+    monkeypatch.setattr("kivuko.search.background.backend_tokenizer", lambda model: None)
+    with Searcher(place / "my.index") as opened:
+        assert opened.closeness(opened.search("paka")) is None
+
+
+def test_loading_prepares_closeness_so_that_no_search_waits_for_it(place, tmp_path):
+    shutil.copytree(place / "my.index", tmp_path / "my.index")
+    (tmp_path / "my.index" / "background.json").unlink(missing_ok=True)
+    with Searcher(tmp_path / "my.index") as opened:
+        opened.load()
+        assert (tmp_path / "my.index" / "background.json").is_file()
+
+
 def test_an_image_finds_itself_also_turned_by_its_camera_and_with_transparency(searcher, place):
     file = place / "photos" / "05.png"
     with Image.open(file) as image:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from served import served
-from tiny_index import HOSTILE_CAPTION, THINGS
+from tiny_index import HOSTILE_CAPTION, THINGS, far_query
 
 from kivuko.serve.guard import Settings
 
@@ -88,6 +88,34 @@ def test_a_swahili_query_finds_its_image_and_a_click_shows_the_alignment(page):
     expect(first(page)).to_contain_text("the apple")
 
 
+def test_where_nothing_is_close_the_nearest_images_are_folded_away(page, searcher):
+    box, grid, note = page.get_by_role("searchbox"), page.locator("#grid"), page.locator("#far")
+    box.fill(far_query(searcher))
+    expect(note).to_contain_text("No close match")
+    expect(grid).to_be_hidden()
+    expect(page.get_by_role("status")).to_contain_text("No close match")
+    button = page.get_by_role("button", name="Show nearest anyway")
+    expect(button).to_have_attribute("aria-expanded", "false")
+    box.press("ArrowDown")
+    expect(button).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(grid).to_be_visible()
+    expect(page.locator("#grid .card")).to_have_count(len(THINGS))
+    page.get_by_role("button", name="Hide them").click()
+    expect(grid).to_be_hidden()
+    search(page, "tufaha", "1: the apple, cosine 1.00")
+    expect(note).to_be_hidden()
+    expect(grid).to_be_visible()
+    box.fill(far_query(searcher))
+    expect(grid).to_be_hidden()  # each query is folded anew
+    page.get_by_label("Add typos").check(force=True)
+    expect(page.locator("#heading")).to_be_visible()
+    expect(note).to_be_hidden()
+    expect(grid).to_be_visible()  # how the ranks move is what one wants to see
+    box.fill("")
+    expect(note).to_be_hidden()
+
+
 def test_more_like_this_begins_at_its_first_image_and_back_ends_where_one_was(page):
     page.set_viewport_size({"width": 400, "height": 500})
     search(page, "tufaha", "1: the apple, cosine 1.00")
@@ -155,6 +183,7 @@ def test_ranks_and_alignment_of_a_misspelled_search_are_those_of_its_query(page,
     page.keyboard.press("Escape")
     page.get_by_role("switch", name="Add typos").uncheck(force=True)
     expect(page.locator(".chip.typo")).to_have_count(0)
+    page.get_by_role("button", name="Show nearest anyway").click()  # two things at once are close to none
     page.locator("#grid .card", has_text="the").first.click()
     expect(dialog.locator("#detail-facts")).to_contain_text("Querymoto bahari")
     expect(dialog.get_by_role("rowheader")).to_have_text(["moto", "bahari"])
@@ -252,7 +281,7 @@ def test_the_typos_switch_stays_where_it_is_and_chips_break_between_words(browse
         before = switch.bounding_box()
         query = " ".join(swahili for swahili, *_ in THINGS)
         page.get_by_role("searchbox").fill(query)
-        expect(first(page)).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.locator("#grid .card")).to_have_count(len(THINGS), timeout=PATIENCE_MS)
         page.get_by_role("switch", name="Add typos").check(force=True)
         chip = page.locator(".chip.typo")
         expect(chip).to_be_visible(timeout=PATIENCE_MS)

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from tiny_index import THINGS, painted
+from tiny_index import THINGS, far_query, painted
 
 
 def png(color, shape) -> bytes:
@@ -39,6 +39,25 @@ def test_a_batch_answers_each_query_in_order(client):
     answers = client.post("/api/search/batch", json={"queries": queries, "k": 1}).json()["answers"]
     assert [one["query"] for one in answers] == queries
     assert [one["hits"][0]["key"] for one in answers] == [f"{english}.png" for _, _, english, *_ in THINGS]
+
+
+def test_an_answer_says_whether_anything_is_close(client, searcher, monkeypatch):
+    names, far = [swahili for swahili, *_ in THINGS], far_query(searcher)
+    answers = client.post("/api/search/batch", json={"queries": [*names, far], "k": 2}).json()["answers"]
+    assert [one["close"] for one in answers] == [True] * len(names) + [False]
+    assert all(one["closeness"] >= 0.6 for one in answers[:-1])
+    assert answers[-1]["closeness"] == 0
+    assert len(answers[-1]["hits"]) == 2  # the nearest there are
+    assert client.get("/api/search", params={"q": far}).json()["close"] is False
+    typos = {"query": far, "typos": {"edits": 1, "seed": 1}}
+    assert client.post("/api/search", json=typos).json()["close"] is False
+    nothing = client.get("/api/search", params={"q": far, "where": "kind=none"}).json()
+    assert (nothing["hits"], nothing["close"], nothing["closeness"]) == ([], None, None)
+    monkeypatch.setattr(searcher, "closeness", lambda hits: None)  # a model without a vocabulary
+    unknown = client.get("/api/search", params={"q": far}).json()
+    assert (unknown["close"], unknown["closeness"], len(unknown["hits"])) == (None, None, len(THINGS))
+    described = client.get("/openapi.json").json()["components"]["schemas"]["SearchAnswer"]["properties"]
+    assert "close match" in described["close"]["description"]
 
 
 def test_a_query_is_cleaned_as_the_bitext_was(client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +78,14 @@ def make_index(place: Path) -> Path:
     (folder / "captions.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     index(place)
     return place
+
+
+def far_query(searcher: Any) -> str:
+    """Return the text of random words whose nearest image is the farthest."""
+    from kivuko.search.background import random_texts
+
+    texts = random_texts(searcher.model.encoder)
+    return min(zip(searcher.search(texts, 1), texts, strict=True), key=lambda one: one[0][0].score)[1]
 
 
 def index(place: Path) -> None:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from PIL import Image
     from rich.table import Table
 
+    from kivuko.search.background import Closeness
     from kivuko.search.items import Hit
     from kivuko.search.searcher import Searcher
     from kivuko.search.store import IndexStore
 
 _SHEET_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _LONGEST = 120  # characters of a key or a caption that are shown
+_FEW = 3  # images that are shown where none is close
 
 
 @click.command("search")
@@ -37,6 +39,7 @@ _LONGEST = 120  # characters of a key or a caption that are shown
 @click.option("--image", type=PATH, metavar="FILE", help="Search by an image instead of a QUERY.")
 @click.option("--picture", "old_image", type=PATH, hidden=True)
 @click.option("--like", type=int, metavar="ID", help="Search by an image of the index instead of a QUERY.")
+@click.option("--anyway", is_flag=True, help="Show all results although none is a close match.")
 @index_options
 @click.option("--save", type=PATH, metavar="FILE", help="Also write the results as an image.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines instead of a table.")
@@ -50,6 +53,7 @@ def command(
     image: Path | None,
     old_image: Path | None,
     like: int | None,
+    anyway: bool,
     model: Path | None,
     kind: str,
     storage: str,
@@ -62,6 +66,8 @@ def command(
     """Search INDEX with QUERY, in any language of its model.
 
     'kivuko index' builds an INDEX. If it is the folder of a model, the emoji that come with Kivuko are searched.
+
+    If no image is much closer to QUERY than to random words, a line says so, and only the nearest three are shown.
 
     \b
     Examples:
@@ -94,13 +100,20 @@ def command(
         else:
             title, hits = text, searcher.search(text, top, where)
         unknown = searcher.unknown_words(text) if text else ()
+        closeness = searcher.closeness(hits) if text else None
         images = thumbnails(searcher.index.store, hits) if save or not as_json else []
         if as_json:
+            about = {"unknown_words": unknown, **_closeness_as_json(closeness)}
             for rank, hit in enumerate(hits, start=1):
-                show_json(_as_json(rank, hit) | {"unknown_words": unknown})
+                show_json(_as_json(rank, hit) | about)
         else:
-            show_images(images, preview)
-            show(hits_table(title, hits))
+            far = closeness is not None and not closeness.close
+            shown = hits[:_FEW] if far and not anyway else hits
+            show_images(images[: len(shown)], preview)
+            if far:
+                more = "" if len(shown) == len(hits) else f", of which {len(shown)} are shown (--anyway shows all)"
+                show(f"No close match for '{text}': these are only the nearest images{more}.")
+            show(hits_table(title, shown, dim=far))
             if not hits:
                 show("Nothing passes the filter." if where else "There are no results.")
             if text:
@@ -144,10 +157,11 @@ def thumbnails(store: IndexStore, hits: Sequence[Hit]) -> list[Image.Image]:
     return images
 
 
-def hits_table(title: str, hits: Sequence[Hit]) -> Table:
+def hits_table(title: str, hits: Sequence[Hit], *, dim: bool = False) -> Table:
     from kivuko.evaluation.tables import compact_table
 
     table = compact_table(title)
+    table.style = "dim" if dim else "none"
     captioned = any(hit.item.caption for hit in hits)
     table.add_column("", justify="right")
     table.add_column("id", justify="right")
@@ -181,6 +195,12 @@ def _as_json(rank: int, hit: Hit) -> dict[str, Any]:
         "rank": rank, "id": item.id, "key": item.key, "caption": item.caption, "score": round(hit.score, 6),
         "width": item.width, "height": item.height, "copies": item.copies, "metadata": dict(item.metadata),
     }  # fmt: skip
+
+
+def _closeness_as_json(closeness: Closeness | None) -> dict[str, Any]:
+    if closeness is None:
+        return {"close": None, "closeness": None}
+    return {"close": closeness.close, "closeness": round(closeness.share, 6)}
 
 
 def _print_readings(searcher: Searcher, text: str, unknown: Sequence[str]) -> None:

@@ -320,7 +320,7 @@ def _save(index: Index, file: Path, store: IndexStore, plan: IndexPlan, trained_
     index.save(file)
     note = {
         "format": _FORMAT, "kind": plan.kind, "storage": plan.storage, "trained_on": trained_on,
-        "sha256": sha256_of(file), **_built_from(store, store.generation), "ids": _digest(index.ids()),
+        "sha256": sha256_of(file), **built_from(store, store.generation), "ids": _digest(index.ids()),
     }  # fmt: skip
     write_text(file.with_suffix(".json"), json.dumps(note, indent=1) + "\n")
     for other in file.parent.glob("*.faiss"):
@@ -335,7 +335,7 @@ def _checked(file: Path, store: IndexStore, generation: int) -> _Saved | None:
     """Return a saved vector index if it is complete and was built from this generation; else None."""
     try:
         note: dict[str, Any] = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        expected = {"format": _FORMAT, **_built_from(store, generation)}
+        expected = {"format": _FORMAT, **built_from(store, generation)}
         if any(note.get(name) != value for name, value in expected.items()):
             return None
         if generation == store.generation and note["ids"] != _digest(store.ids()):
@@ -347,7 +347,7 @@ def _checked(file: Path, store: IndexStore, generation: int) -> _Saved | None:
         return None
 
 
-def _built_from(store: IndexStore, generation: int) -> dict[str, Any]:
+def built_from(store: IndexStore, generation: int) -> dict[str, Any]:
     """Return the identity of index, model and generation, within which an id always means the same vector."""
     return {
         "index": store.meta["identity"], "fingerprint": store.fingerprint, "dim": store.dim, "generation": generation,

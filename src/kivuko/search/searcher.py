@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from kivuko.encoders.alignment import Aligner, Alignment
     from kivuko.encoders.model import Model
+    from kivuko.search.background import Background, Closeness
+    from kivuko.search.store import IndexStore
 
 
 class Searcher:
@@ -89,6 +91,7 @@ class Searcher:
         self._device, self._progress, self._emoji = device, progress, (cldr, font)
         self._model: Model | None = None
         self._aligner: Aligner | None = None
+        self._background: tuple[IndexStore, Background | None] | None = None
         self._lock = threading.RLock()
         self._path, self._closed = path, False
 
@@ -124,8 +127,9 @@ class Searcher:
             return self._index
 
     def load(self) -> Searcher:
-        """Load the model, and load or build the vector index, now instead of with the first search."""
+        """Load the model and what ``closeness`` needs, and load or build the vector index, now instead of later."""
         _ = self.model, self.index.vector_index
+        self._open_background()
         return self
 
     @overload
@@ -156,6 +160,31 @@ class Searcher:
         passing = self._filter(where)
         hits = self.index.search(self.encode(texts), k, passing) if texts else []
         return hits[0] if isinstance(query, str) else hits
+
+    def closeness(self, hits: Sequence[Hit]) -> Closeness | None:
+        """Return the calibrated score of a text's hits: whether anything in the index is close to that text.
+
+        Its ``share`` is that of random texts (one to three entries of the model's vocabulary) whose best cosine over
+        the index is lower than that of the hits, 0 to 1; ``close`` is True from 0.6 on. The random texts are searched
+        once, in about a second, and the result is saved in the folder of the index if it can be written. Hits of a
+        search with a condition are compared with the whole index too.
+
+        Args:
+            hits: what ``search`` returned for one text; those of images have other cosines.
+
+        Returns:
+            None if there are no hits, or the tokenizer of the model is not accessible.
+
+        >>> import kivuko
+        >>> kivuko.build_index("my-model", "photos/", "close.index", workers=1).close()
+        >>> with kivuko.Searcher("close.index") as searcher:
+        ...     closeness = searcher.closeness(searcher.search("paka mweusi"))
+        >>> 0 <= closeness.share <= 1, closeness.close == (closeness.share >= 0.6)
+        (True, True)
+        """
+        if not hits or (background := self._open_background()) is None:
+            return None
+        return background.closeness(hits[0].score)
 
     def search_image(self, image: Image.Image | Path | str, k: int = 10, where: Conditions = None) -> list[Hit]:
         """Return the ``k`` images nearest to an image: a PIL image or a file.
@@ -241,6 +270,16 @@ class Searcher:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _open_background(self) -> Background | None:
+        """Return the background of the index as it is now, from the second time on from memory."""
+        from kivuko.search.background import open_background
+
+        with self._lock:
+            store = self.index.store
+            if self._background is None or self._background[0] is not store:
+                self._background = store, open_background(self.index, self.model.encoder)
+            return self._background[1]
 
     def _filter(self, where: Conditions) -> Filter:
         if conditions := as_filter(where):

@@ -10,8 +10,7 @@ from kivuko.errors import UsageError
 from kivuko.search.items import Hit
 from kivuko.serve import schemas
 from kivuko.serve.guard import LONGEST_QUERY, MOST_RESULTS
-from kivuko.serve.queries import ReadQuery
-from kivuko.serve.service import SearchService
+from kivuko.serve.service import Answered, SearchService
 from kivuko.serve.uploads import read_upload
 
 REFUSALS: dict[int | str, dict[str, object]] = {
@@ -53,9 +52,9 @@ def search_routes(service: SearchService) -> APIRouter:
     async def search(body: schemas.SearchRequest) -> schemas.SearchAnswer:
         began = time.perf_counter()
         depth = MOST_RESULTS if body.typos else body.k
-        read, hits = await service.search(body.query, depth, body.where)
-        typos = await _with_typos(service, read, hits, body) if body.typos else None
-        return _answer(service, read, hits[: body.k], began, typos)
+        answered = await service.search(body.query, depth, body.where)
+        typos = await _with_typos(service, answered, body) if body.typos else None
+        return _answer(service, answered, body.k, began, typos)
 
     @routes.get("/search", summary="The same, with everything in the address")
     async def search_by_address(
@@ -64,14 +63,13 @@ def search_routes(service: SearchService) -> APIRouter:
         where: _Where = [],  # noqa: B006  (FastAPI copies it)
     ) -> schemas.SearchAnswer:
         began = time.perf_counter()
-        read, hits = await service.search(q, k, where)
-        return _answer(service, read, hits, began)
+        return _answer(service, await service.search(q, k, where), k, began)
 
     @routes.post("/search/batch", summary="Search by several texts at once")
     async def search_batch(body: schemas.BatchRequest) -> schemas.BatchAnswer:
         began = time.perf_counter()
         results = await service.search_all(body.queries, body.k, body.where)
-        answers = [_answer(service, read, hits, began) for read, hits in results]
+        answers = [_answer(service, answered, body.k, began) for answered in results]
         return schemas.BatchAnswer(answers=answers, took_ms=_since(began))
 
     @routes.post(
@@ -119,23 +117,24 @@ def images(service: SearchService, hits: list[Hit], began: float) -> schemas.Ima
 
 
 def _answer(
-    service: SearchService, read: ReadQuery, hits: list[Hit], began: float, typos: schemas.TypoAnswer | None = None
+    service: SearchService, answered: Answered, k: int, began: float, typos: schemas.TypoAnswer | None = None
 ) -> schemas.SearchAnswer:
+    read, hits, closeness = answered
     store = service.searcher.index.store
     return schemas.SearchAnswer(
-        **dict(schemas.understood(read)), hits=schemas.search_hits(hits), typos=typos, generation=store.generation,
-        images=len(store), took_ms=_since(began),
+        **dict(schemas.understood(read)), hits=schemas.search_hits(hits[:k]),
+        close=closeness.close if closeness else None, closeness=closeness.share if closeness else None, typos=typos,
+        generation=store.generation, images=len(store), took_ms=_since(began),
     )  # fmt: skip
 
 
-async def _with_typos(
-    service: SearchService, read: ReadQuery, before: list[Hit], body: schemas.SearchRequest
-) -> schemas.TypoAnswer:
+async def _with_typos(service: SearchService, answered: Answered, body: schemas.SearchRequest) -> schemas.TypoAnswer:
     assert body.typos is not None
+    read, before, _ = answered
     perturbed = await service.misspelled(read, body.typos.edits, body.typos.seed)
     kinds = [edit.kind for edit in perturbed.edits]
     try:
-        again, after = await service.search(perturbed.text, MOST_RESULTS, body.where)
+        again, after, _ = await service.search(perturbed.text, MOST_RESULTS, body.where)
     except UsageError as problem:  # no part of the misspelled query is known, which typos can cause
         lost = schemas.moved([], before, body.k)[1]
         return schemas.TypoAnswer(

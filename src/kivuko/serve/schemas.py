@@ -148,6 +148,13 @@ class ImagesAnswer(BaseModel):
 class SearchAnswer(Understood, ImagesAnswer):
     """The results of a search."""
 
+    close: bool | None = Field(
+        description="False: no image of the index is a close match, and the hits are only the nearest there are. "
+        "Null: no hits, or a model whose tokenizer is not accessible."
+    )
+    closeness: float | None = Field(
+        description="Share of random texts whose best cosine over the index is lower, 0 to 1; close from 0.6 on."
+    )
     typos: TypoAnswer | None = None
 
 

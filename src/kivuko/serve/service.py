@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kivuko.encoders.alignment import Alignment
 from kivuko.errors import CorruptFileError, ImageIndexError, KivukoError
 from kivuko.perturbations.edits import Perturbed, perturb
+from kivuko.search.background import Closeness
 from kivuko.search.filter import as_filter, clean_query
 from kivuko.search.items import Hit, Item
 from kivuko.serve.guard import Middleware, Settings
@@ -85,6 +86,7 @@ class Measured(Middleware):
 _LOG = logging.getLogger("kivuko.serve")
 _NO_IMAGE = "no image of that number is in the index."
 Result = TypeVar("Result")
+Answered = tuple[ReadQuery, list[Hit], Closeness | None]
 
 
 class SearchService:
@@ -120,18 +122,20 @@ class SearchService:
             threads.shutdown(wait=False, cancel_futures=True)
         self._uploads.close()
 
-    async def search(self, text: str, k: int, where: Sequence[str] = ()) -> tuple[ReadQuery, list[Hit]]:
-        """Return an encoded query, and the ``k`` images nearest to it."""
+    async def search(self, text: str, k: int, where: Sequence[str] = ()) -> Answered:
+        """Return an encoded query, the ``k`` images nearest to it, and its closeness."""
         return (await self.search_all([text], k, where))[0]
 
-    async def search_all(
-        self, texts: Sequence[str], k: int, where: Sequence[str] = ()
-    ) -> list[tuple[ReadQuery, list[Hit]]]:
+    async def search_all(self, texts: Sequence[str], k: int, where: Sequence[str] = ()) -> list[Answered]:
         passing = as_filter(where)
         reads = await self._queries.get_all([clean_query(text) for text in texts])
         vectors = np.stack([read.vector for read in reads])
-        hits = await self._run(self._searching, self.searcher.index.search, vectors, k, passing)
-        return list(zip(reads, hits, strict=True))
+
+        def look() -> list[Answered]:
+            lists = self.searcher.index.search(vectors, k, passing)
+            return [(read, hits, self.searcher.closeness(hits)) for read, hits in zip(reads, lists, strict=True)]
+
+        return await self._run(self._searching, look)
 
     async def misspelled(self, read: ReadQuery, edits: int, seed: int) -> Perturbed:
         rng = np.random.default_rng(seed)
@@ -179,7 +183,7 @@ class SearchService:
         return await self._run(self._aligning, self.searcher.alignment, query, english), english, id
 
     async def _nearest_captioned(self, query: str) -> Item:
-        _, hits = await self.search(query, 1, ["caption!="])
+        _, hits, _ = await self.search(query, 1, ["caption!="])
         if not hits:
             raise HTTPException(422, "no image of this index has a caption; send an English text.")
         return hits[0].item

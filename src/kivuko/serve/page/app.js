@@ -83,9 +83,30 @@ function show(answer) {
   at("lost").hidden = !typos?.fell_out.length;
   lost.show(typos?.fell_out ?? []);
   heading(typos ? `Images for “${typos.query}”` : "");
+  // With added typos the ranks are what one wants to see, close or not.
+  fold(answer.close === false && !typos);
   message(hits.length ? "" : typos?.error ? "The model knows no word of the misspelled query." : "There are no results.");
   at("status").textContent = spoken(answer, typos, hits);
   land();
+}
+
+// Where no image is a close match, the nearest are folded away behind a button.
+function fold(far) {
+  at("far").hidden = !far;
+  unfold(!far);
+}
+
+function unfold(shown) {
+  at("grid").hidden = !shown;
+  at("nearest").setAttribute("aria-expanded", String(shown));
+  at("nearest").textContent = shown ? "Hide them" : "Show nearest anyway";
+}
+
+// Focuses the first result, or the button that shows it; false if there is none.
+function focusFirst() {
+  if (!at("grid").hidden) return grid.focusFirst();
+  at("nearest").focus({ preventScroll: true });
+  return true;
 }
 
 // A new search moves the focus to its first result, or to the box if there is none.
@@ -94,8 +115,8 @@ function land() {
   const picked = landing === FIRST ? null : grid.cardOf(landing);
   landing = null;
   scrollTo(0, 0);
-  if (picked) picked.focus();
-  else if (!grid.focusFirst()) at("query").focus();
+  if (picked) { unfold(true); picked.focus(); }
+  else if (!focusFirst()) at("query").focus();
 }
 
 function chips(answer, typos) {
@@ -122,7 +143,8 @@ function spoken(answer, typos, hits) {
   const missed = unknown.length ? ` Not known: ${unknown.join(", ")}.` : "";
   const out = typos ? ` ${typos.fell_out.length} fell out.` : "";
   const best = hits.length ? ` First: ${titleOf(hits[0])}.` : "";
-  return `${hits.length} images ${what}.${language}${missed}${best}${out}`;
+  const far = answer.close === false ? "No close match. " : "";
+  return `${far}${hits.length} images ${what}.${language}${missed}${best}${out}`;
 }
 
 function refuse(line) {
@@ -130,6 +152,7 @@ function refuse(line) {
   lost.show([]);
   at("lost").hidden = true;
   heading("");
+  fold(false);
   at("understood").replaceChildren(...(state.kind === "text" ? [] : chips({}, null)));
   message(line.charAt(0).toUpperCase() + line.slice(1));
   at("status").textContent = line;
@@ -213,7 +236,7 @@ at("query").addEventListener("input", () => {
   timer = setTimeout(() => begin({ kind: "text", q: at("query").value }), PAUSE_MS);
 });
 at("query").addEventListener("keydown", (event) => {
-  if (event.key === "ArrowDown") { event.preventDefault(); grid.focusFirst(); }
+  if (event.key === "ArrowDown") { event.preventDefault(); focusFirst(); }
 });
 at("search").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -228,6 +251,7 @@ at("typos-on").addEventListener("change", (event) => {
 for (const choice of document.querySelectorAll("input[name=edits]")) {
   choice.addEventListener("change", () => begin({ edits: Number(choice.value) }));
 }
+at("nearest").addEventListener("click", () => unfold(at("grid").hidden));
 at("again").addEventListener("click", () => begin({ seed: (state.seed + 1) % 2 ** 31 }));
 
 function upload(file) {
