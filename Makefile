@@ -57,7 +57,8 @@ system:
 	@PYTHON=$(PYTHON) scripts/system-packages $(SYSTEM_PACKAGES)
 
 dictionaries:
-	@PYTHON=$(PYTHON) scripts/system-packages $(DICTIONARIES) || echo "without dictionaries the demo finds less"
+	@PYTHON=$(PYTHON) scripts/system-packages $(DICTIONARIES) 2>/dev/null || \
+	  echo "without dictionaries the demo finds less: sudo apt-get install $(DICTIONARIES)"
 
 browser:
 	@command -v $(BROWSER) >/dev/null || PYTHON=$(PYTHON) scripts/system-packages $(BROWSER) 2>/dev/null || \

@@ -17,6 +17,8 @@ DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 SWAHILI = {
     "00-database-short": "00-database-short\nSwahili-English FreeDict Dictionary\n",
+    "00databaseinfo": "00databaseinfo\nAvailability: GPL\n",
+    "arusi": "arusi, harusi /aˈrusi/ <n>\n\nwedding\n",
     "gari": "gari /ˈɡari/ <n>\n\ncar, vehicle (any); the train\n   See also: {gari moshi}\n",
     "kula": 'kula /ˈkula/ <v>\n\n1. to eat\n   "kula wali" - eat rice\n2. consume [fig.]\n',
     "mifugo": "mifugo /miˈfuɡo/ <n>\n\nPlural of mfugo: livestock\n",
@@ -24,7 +26,11 @@ SWAHILI = {
     "tupu": "tupu <adj>\n\n",
 }
 FINNISH = {"kissa": "kissa /ˈkisːa/ <n>\ncat, kitty\nkotieläin, joka pyydystää hiiriä\n"}
-ENGLISH_FIRST = {"car": "car /kɑː/ <n>\n\ngari, motokaa\n", "in vain": "in vain <adv>\n\nbure\n"}
+ENGLISH_FIRST = {
+    "boat": "boat //bəʊt// //boʊt// <n>\n\nmashua\nto travel by boat, sail\n",
+    "car": "car /kɑː/ <n>\n\ngari, motokaa\n",
+    "in vain": "in vain <adv>\n\nbure\n",
+}
 
 
 def base64(number: int) -> str:
@@ -51,7 +57,7 @@ def pairs(source, language="sw"):
 
 
 SWAHILI_PAIRS = [
-    ("gari", "car"), ("gari", "vehicle"), ("gari", "train"), ("kula", "eat"), ("kula", "consume"),
+    ("arusi", "wedding"), ("gari", "car"), ("gari", "vehicle"), ("gari", "train"), ("kula", "eat"), ("kula", "consume"),
     ("mifugo", "livestock"), ("nusu-nusu", "half and half"),
 ]  # fmt: skip
 
@@ -76,7 +82,7 @@ def test_a_definition_in_the_other_language_is_no_translation(tmp_path):
 
 def test_english_first_by_the_name_of_the_file(tmp_path):
     file = dictd(tmp_path, "freedict-eng-swh", ENGLISH_FIRST)
-    assert pairs(file) == [("gari", "car"), ("motokaa", "car"), ("bure", "in vain")]
+    assert pairs(file) == [("mashua", "boat"), ("gari", "car"), ("motokaa", "car"), ("bure", "in vain")]
 
 
 def test_a_folder_gives_all_of_a_language(tmp_path):
@@ -91,7 +97,9 @@ def test_a_folder_gives_all_of_a_language(tmp_path):
         "freedict-eng-swh.index",
         "freedict-swh-eng.index",
     ]
-    assert pairs(tmp_path) == [("gari", "car"), ("motokaa", "car"), ("bure", "in vain"), *SWAHILI_PAIRS[1:]]
+    english_first = [("mashua", "boat"), ("gari", "car"), ("motokaa", "car"), ("bure", "in vain")]
+    assert pairs(tmp_path) == [*english_first, SWAHILI_PAIRS[0], *SWAHILI_PAIRS[2:]]
+    assert len(read_bitext(f"dict:{tmp_path}", "sw-TZ", progress=False)) == 11
     with pytest.raises(DataError, match="holds no dictionary of so and English, such as freedict"):
         open_source(f"dict:{tmp_path}", "so")
 
@@ -178,3 +186,33 @@ def test_an_index_that_points_outside(tmp_path):
     (tmp_path / "x.dict").write_bytes(b"paka\ncat\n")
     with pytest.raises(DataError, match=r"x\.index"):
         pairs(tmp_path / "x.index")
+
+
+def test_articles_go_and_words_that_end_in_them_stay(tmp_path):
+    entries = {"mgomba": "mgomba <n>\n\na banana tree, camera lens\n", "enda": "enda <v>\n\nto go to bed\n"}
+    file = dictd(tmp_path, "freedict-swh-eng", entries)
+    assert pairs(file) == [("mgomba", "banana tree"), ("mgomba", "camera lens"), ("enda", "go to bed")]
+    file = dictd(
+        tmp_path, "freedict-eng-dan", {"to hunt": "to hunt <v>\n\nat jage\n", "dogs": "dogs <n>\n\nto hunde\n"}
+    )
+    assert pairs(file, "da") == [("at jage", "hunt"), ("to hunde", "dogs")]
+
+
+def test_wiktextract_with_fields_of_other_types(tmp_path):
+    lines = [
+        {"word": 7, "lang_code": "sw", "senses": [{"glosses": ["seven"]}]},
+        {"word": "saba", "lang_code": "sw", "senses": [{"glosses": [7, "seven"]}, "x"]},
+        {"word": "paka", "lang_code": "sw", "senses": [{"glosses": ["Alternative form of pakaa"], "alt_of": [{}]}]},
+        {"word": "\ud800x", "lang_code": "sw", "senses": [{"glosses": ["half"]}]},
+        {"word": "Washington, D.C.", "lang_code": "en", "translations": [{"code": "sw", "word": ["q"]},
+                                                                        {"code": "sw", "word": "Washington"}]},
+    ]  # fmt: skip
+    file = tmp_path / "dump.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert pairs(file) == [("saba", "seven"), ("Washington", "Washington, D.C")]
+    assert read_bitext(f"dict:{file}", "sw", progress=False).dropped == {"no translation": 1, "broken characters": 1}
+
+
+def test_a_folder_or_name_that_cannot_be_looked_at(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        open_source(f"dict:{'x' * 300}.index", "sw")

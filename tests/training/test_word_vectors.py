@@ -116,7 +116,7 @@ def test_frequent_words_weigh_less(student, teacher):
     )
     length = {word: size(better, word) for word in ("na", "paka", "mbwa")}
     counts = Counter(word for pair in more.pairs for word in pair.text.split())
-    total = math.log(counts.total())
+    total = math.log(counts.total() + 2)
     for word in length:
         assert length[word] == pytest.approx((1 - math.log(counts[word] + 1) / total) ** 0.5, abs=1e-5)
     assert length["na"] < length["mbwa"] < length["paka"], "the cat is missing from one pair"
@@ -156,3 +156,18 @@ def test_the_recipe_differs_from_optical_in_its_words_alone():
     assert [one.described() for one in words.terms] == [one.described() for one in plain.terms]
     assert words.schedule == plain.schedule
     assert vars(words.start) == {**vars(plain.start), "words": True}
+
+
+def test_every_word_weighs_something_and_no_words_at_all_are_no_fault(student, teacher):
+    more = Bitext((*bitext().pairs, Pair("so", "paka", "cat", "one word is all there is of this language")))
+    better, _, _ = add_word_vectors(student, more, NO_PAIRS, teacher, Start(), vocabulary_size)
+    assert size(better, "paka") > 0.3
+    marks = Bitext((Pair("sw", "!!!?", "cat", "d"),))
+    same, table, _ = add_word_vectors(student, marks, NO_PAIRS, teacher, Start(), vocabulary_size)
+    assert same is student
+    assert table.entries == {}
+
+
+def test_rare_english_is_not_shown(student, teacher):
+    _, table, _ = with_words(student, teacher)
+    assert min(share for own in table.entries["sw"].values() for share in own.values()) >= 0.005

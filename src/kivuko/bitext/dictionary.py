@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ _READERS = {".index": "DictOrg", ".dict": "DictOrg", ".ifo": "Stardict", ".tei":
 _SIDES = re.compile(r"(?:^|[^a-z])([a-z]{2,3})-([a-z]{2,3})(?:[^a-z]|$)", re.IGNORECASE)
 _EXAMPLE = "freedict-swh-eng.index"
 _LONGEST = 60  # characters of a translation; what is longer explains
-_REMARK = re.compile(r"(?:see|see also|synonyms?|antonyms?|notes?|usage|cross ref\w*|etymology)\b.*:", re.IGNORECASE)
+_REMARK = re.compile(r"see\b.*:|(?:synonyms?|antonyms?|notes?|usage|cross ref\w*|etymology)\s*:", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*\d+[.)]\s+")
-# Grammar, pronunciation and subject: <n, masc>, /hɛd/, (fig.), [bot.], {pl}.
 _LINK = re.compile(r"</?a\b[^>]*>")
-_ASIDE = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}|(?<=\s)/[^/]*/")
+# Grammar, pronunciation and subject: <n, masc>, /hɛd/, //hɛd//, (fig.), [bot.], {pl}.
+_ASIDE = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}|(?<=\s)/+(?=[^\s/])[^/]*/+")
 _NO_ASIDE = re.compile(r"[^<(\[{/]*")
-_ARTICLE = re.compile(r"(?:to|an?|the) (?=\w)", re.IGNORECASE)
+_HALF = re.compile("[\ud800-\udfff]")
+_ARTICLE = re.compile(r"\A(?:to|an?|the) (?=\w)", re.IGNORECASE)
 _SHOWN = ", ".join(f"{name}: {suffixes}" for name, suffixes in (
     ("dictd", ".index beside .dict or .dict.dz"), ("StarDict", ".ifo"), ("TEI", ".tei"), ("Wiktextract", ".jsonl"),
 ))  # fmt: skip
@@ -45,6 +46,11 @@ def dictionary_source(spec: str, language: str) -> PairSource:
     path = Path(spec.removeprefix(PREFIX))
     if not path.name:
         raise UsageError(f"{spec!r}: names no file; give {PREFIX}FILE ({_SHOWN}).")
+    if not is_there(path, spec):
+        path = _index_of(path)
+    if not is_there(path, spec):
+        raise DataError(f"{PREFIX}{path}: no such file; check the path.")
+    refuse_unreadable(path)
     if not path.is_dir():
         return DictionarySource(path, language)
     files = dictionaries_of(path, language)
@@ -55,12 +61,22 @@ def dictionary_source(spec: str, language: str) -> PairSource:
 
 def dictionaries_of(folder: Path, language: str) -> list[Path]:
     """Return the dictionaries of a language and English in a folder, by their names, in order."""
+    wanted = {"en", language.partition("-")[0]}
     return [
         file
         for file in sorted(folder.glob("*"))
         if file.suffix in (".index", ".ifo", ".tei")
-        and any({"en", language} == {code_of(one) for one in pair} for pair in _SIDES.findall(file.name))
+        and any(
+            wanted == {(code_of(one) or "").partition("-")[0] for one in pair} for pair in _SIDES.findall(file.name)
+        )
     ]
+
+
+def is_there(path: Path, name: str) -> bool:
+    try:
+        return path.exists()
+    except OSError as problem:
+        raise DataError(f"{name}: cannot be read ({problem.strerror or problem}); check the path.") from None
 
 
 class DictionarySource(FileSource):
@@ -74,8 +90,6 @@ class DictionarySource(FileSource):
 
     def __init__(self, path: Path, language: str) -> None:
         path = _index_of(path)
-        if not path.exists():
-            raise DataError(f"{PREFIX}{path}: no such file; check the path.")
         refuse_unreadable(path)
         super().__init__(ByteInput(path), language)
         self.name, self._path = f"{PREFIX}{path}", path
@@ -92,7 +106,9 @@ class DictionarySource(FileSource):
             if not translations:
                 yield RawPair(number, word, None, reasons.NO_TRANSLATION)
             for translation in translations:
-                yield RawPair(number, word, translation)
+                # JSON may hold halves of characters.
+                whole = (word + translation).isascii() or not _HALF.search(word + translation)
+                yield RawPair(number, word, translation, None if whole else reasons.BROKEN_CHARACTERS)
         if not number:
             raise DataError(f"{self.name}: holds no entry for {self.language}; check the file and its language.")
 
@@ -101,10 +117,10 @@ class DictionarySource(FileSource):
         for word, definition in _entries(self._path, self._reader, self.name):
             for headword, translations in _senses(word, definition):
                 if not english_first:
-                    yield headword, translations
+                    yield headword, [_without_article(one) for one in translations]
                     continue
                 for one in translations:
-                    yield one, [headword]
+                    yield one, [_without_article(headword)]
                 if not translations:
                     yield headword, []
 
@@ -123,17 +139,20 @@ class DictionarySource(FileSource):
                 glosses = [
                     gloss
                     for sense in _list(entry.get("senses"))
-                    if isinstance(sense, dict) and not sense.get("form_of")
+                    if isinstance(sense, dict) and not sense.get("form_of") and not sense.get("alt_of")
                     for gloss in _list(sense.get("glosses"))[-1:]
                     if isinstance(gloss, str)
                 ]
-                yield word, list(dict.fromkeys(part for gloss in glosses for part in _translations(gloss)))
+                parts = (_without_article(part) for gloss in glosses for part in _translations(gloss))
+                yield _plain(word), list(dict.fromkeys(parts))
             elif code == "en":
                 senses = (sense for sense in _list(entry.get("senses")) if isinstance(sense, dict))
                 listed = [*_list(entry.get("translations")), *(t for s in senses for t in _list(s.get("translations")))]
                 for one in listed:
-                    if isinstance(one, dict) and is_own(one.get("code") or one.get("lang_code")) and one.get("word"):
-                        yield str(one["word"]), _translations(word)
+                    if not isinstance(one, dict) or not is_own(one.get("code") or one.get("lang_code")):
+                        continue
+                    if isinstance(one.get("word"), str):
+                        yield _plain(one["word"]), [_without_article(_plain(word))]
 
 
 def _list(value: Any) -> list[Any]:
@@ -141,8 +160,11 @@ def _list(value: Any) -> list[Any]:
 
 
 def _index_of(path: Path) -> Path:
-    """Return the index of a dictd dictionary that is named by its other file."""
+    """Return the index of a dictd dictionary that is named by its other file, the .ifo of one of StarDict."""
     name = path.name
+    info = path.with_name(name.partition(".")[0] + ".ifo")
+    if name.endswith((".dict.dz", ".dict")) and info.is_file():
+        return info
     for suffix in (".dict.dz", ".dict"):
         if name.endswith(suffix):
             return path.with_name(name.removesuffix(suffix) + ".index")
@@ -177,9 +199,10 @@ def _entries(path: Path, reader: str, name: str) -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         file = _unpacked(path, Path(folder)) if reader == "DictOrg" else path
         glossary = Glossary()
-        damaged: Callable[[str], DataError] = lambda reason: DataError(  # noqa: E731
-            f"{name}: does not read as a dictionary ({reason}); check the file."
-        )
+
+        def damaged(reason: str) -> DataError:
+            return DataError(f"{name}: does not read as a dictionary ({reason}); check the file and those beside it.")
+
         with wrap_errors(damaged):
             opened = glossary.directRead(str(file), formatName=reader)
         if not opened:
@@ -190,13 +213,13 @@ def _entries(path: Path, reader: str, name: str) -> Iterator[tuple[str, str]]:
                 entry = next(entries, None)
             if entry is None:
                 return
-            if not entry.isData() and not entry.l_term[0].startswith("00-database"):
+            if not entry.isData() and not entry.l_term[0].replace("-", "").startswith("00database"):
                 yield entry.l_term[0], entry.defi
 
 
 def _unpacked(index: Path, folder: Path) -> Path:
     """Copy a dictd dictionary unpacked into a folder: to find an entry in a packed one takes twenty times as long."""
-    base = index.name.removesuffix(".index")
+    base = index.stem
     packed, plain = index.with_name(f"{base}.dict.dz"), index.with_name(f"{base}.dict")
     if not packed.is_file():
         packed = plain
@@ -251,10 +274,11 @@ def _senses(word: str, definition: str) -> Iterator[tuple[str, list[str]]]:
         lines = _lines(entry)
         if not lines:
             continue
-        headword = _plain(lines[0])
+        first, wanted = _plain(lines[0]), _letters(word)
         # dictd repeats the word, with its grammar; then comes a line for each sense, and what explains it. Its index
-        # has letters only.
-        repeated = _letters(headword) == _letters(word)
+        # has letters only, and a line may have several spellings.
+        headword = next((one.strip() for one in (first, *first.split(",")) if _letters(one) == wanted), "")
+        repeated = bool(headword)
         senses = lines[1:] if repeated else lines
         if repeated:
             senses = [line for place, line in enumerate(senses) if not place or _NUMBER.match(line)]
@@ -265,7 +289,7 @@ def _senses(word: str, definition: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _lines(entry: str) -> list[str]:
-    if "<div" not in entry and "<li" not in entry:  # of dictd, in a twentieth of the time
+    if "<div" not in entry and "<li" not in entry:  # dictd's HTML has no blocks, and to split it is 20 times as fast
         return [
             line for line in html.unescape(_LINK.sub("", entry).replace("<br />", "\n")).split("\n") if line.strip()
         ]
@@ -281,8 +305,12 @@ def _letters(text: str) -> str:
 
 def _translations(line: str) -> list[str]:
     """Return the translations on a line, which commas and semicolons separate."""
-    parts = (_ARTICLE.sub("", _plain(part), count=1) for part in re.split("[,;]", _without_asides(line)))
-    return [part for part in parts if part and len(part) <= _LONGEST]
+    parts = map(_plain, re.split("[,;]", _without_asides(line)))
+    return [part for part in parts if len(part) <= _LONGEST and any(map(str.isalpha, part))]
+
+
+def _without_article(text: str) -> str:
+    return _ARTICLE.sub("", text)
 
 
 def _plain(text: str) -> str:
@@ -291,5 +319,5 @@ def _plain(text: str) -> str:
 
 
 def _without_asides(text: str) -> str:
-    # Most of a large dictionary is plain, and to see that takes a tenth of the time.
+    # Most of a large dictionary is plain, which is found ten times as fast.
     return text if _NO_ASIDE.fullmatch(text) else _ASIDE.sub(" ", f" {text}")

@@ -8,6 +8,8 @@ import click
 
 from kivuko.cli.options import MODEL, PATH, Command
 from kivuko.cli.output import show, show_json
+from kivuko.errors import UsageError
+from kivuko.text import pluralize
 
 
 @click.command("words", cls=Command)
@@ -31,13 +33,15 @@ def command(model: Path | str, language: str, words: tuple[str, ...], out: Path 
     from kivuko.encoders.model import load_model
     from kivuko.files import write_text
 
+    if as_json and out is not None:
+        raise UsageError("--out writes a file and --json prints: give one of them.")
     table = load_model(model, device="cpu").words(language, words or None)
     if as_json:
         show_json(table)
     elif out is not None:
         lines = [f"{word}\t{text}\t{share:.3f}\n" for word, own in table.items() for text, share in own.items()]
         write_text(out, "".join(lines))
-        show(f"{out}: {len(table):,} words of {language}")
+        show(f"{out}: {pluralize(sum(map(bool, table.values())), 'word')} of {language}")
     else:
         show(*(f"{word}: {_listed(own)}" for word, own in table.items()))
 

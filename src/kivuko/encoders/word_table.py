@@ -37,9 +37,9 @@ class WordTable:
         """Return the entries of a language, or of some words in any case; UsageError for an unknown language."""
         own = self.entries.get(describe(language).code)
         if own is None:
-            there = ", ".join(self.entries)
+            there = ", ".join(self.entries) or "none"
             raise UsageError(f"the word table has no language {language!r}; it has {there}.")
-        wanted = own if words is None else [words_normalized(word).casefold() for word in words]
+        wanted = own if words is None else [words_normalized(word).strip().lower() for word in words]
         return {word: dict(self.english(describe(language).code, word)) for word in wanted}
 
     def with_dictionary(self, listed: Mapping[str, Mapping[str, Sequence[str]]]) -> WordTable:

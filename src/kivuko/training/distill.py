@@ -254,14 +254,14 @@ def _check_schedule(
 def _check_streamed(sources: Sequence[tuple[str, Source]], epochs: float | None) -> None:
     """Raise UsageError for sources that cannot be read while training."""
     for _, source in sources:
-        if isinstance(source, Bitext) or str(source) in (EMOJI, "-") or _is_spec(source):
+        if isinstance(source, Bitext) or str(source) in (EMOJI, "-") or _is_read_whole(source):
             name = "a Bitext" if isinstance(source, Bitext) else str(source)
             raise UsageError(f"window: {name} cannot be read while training. Give files, or leave the window out.")
     if epochs is not None:
         raise UsageError(f"epochs={epochs} needs the number of pairs, which a window does not know. Give steps.")
 
 
-def _is_spec(source: Source) -> bool:
+def _is_read_whole(source: Source) -> bool:
     return is_sentence_spec(str(source)) or is_dictionary_spec(str(source))
 
 

@@ -32,6 +32,7 @@ from kivuko.training.recipe import Start
 _MOST_LISTED = 50_000  # words of a dictionary that are looked at
 _MOST_TRANSLATIONS = 8  # of a word of a dictionary
 _ENCODED_AT_ONCE = 1024
+_SMALLEST_SHOWN = 0.005
 _SHOWN = 4  # English words of an entry of the word table
 _LIKELY_PARTS = 0.2  # weight of the log probability of a word's parts beside the log rank of its English
 _RARITY = 0.5  # exponent of a word's rarity in its weight
@@ -64,6 +65,8 @@ def add_word_vectors(
         total = len(texts) + len(shares) + 2
         listed = _listed(student.tokenizer, dictionary, cut, teacher)
         words = _chosen(student.tokenizer, counts, listed)
+        if not words:
+            return student, WordTable({}), score(student)
         report(1, total)
         aligned, table = _aligned(bitext, texts, words, teacher, start, lambda done: report(1 + done, total))
         chosen = set(words)
@@ -74,11 +77,11 @@ def add_word_vectors(
         report(2 + len(texts), total)
         tokenizer, rows, pieces = _joined(student, words)
         best, reached = student, score(student)
-        for number, (own, translations) in enumerate(shares, start=1):
+        for number, (learned, translated) in enumerate(shares, start=1):
             candidate = StaticStudent(tokenizer, student.dim, student.token_dropout).eval()
             candidate.spelling = student.spelling
             with torch.no_grad():
-                candidate.embedding.weight.copy_(pieces.index_copy(0, rows, sources.mixed(own, translations)))
+                candidate.embedding.weight.copy_(pieces.index_copy(0, rows, sources.mixed(learned, translated)))
             candidate.to(student.device)
             if (now := score(candidate)) > reached:
                 best, reached = candidate, now
@@ -95,8 +98,8 @@ class _Sources:
     translated: Tensor
     weights: Tensor  # float32 [words]
 
-    def mixed(self, own: float, translations: float) -> Tensor:
-        total = self.aligned + own * self.learned + translations * self.translated
+    def mixed(self, learned: float, translated: float) -> Tensor:
+        total = self.aligned + learned * self.learned + translated * self.translated
         return self.weights[:, None] * F.normalize(total, dim=-1)
 
 
@@ -123,7 +126,9 @@ def _listed(tokenizer: Tokenizer, dictionary: Bitext, cut: Callable[[str], list[
         entries: dict[str, list[str]] = {}
         for pair in pairs:
             if " " not in pair.text:
-                entries.setdefault(pair.text, []).extend(text.strip().casefold() for text in pair.english.split(","))
+                english = [text.strip().casefold() for text in pair.english.split(",") if text.strip()]
+                entries.setdefault(pair.text, []).extend(english)
+        entries = {text: english for text, english in entries.items() if english}
         ranks = {text: min(map(commonness.rank, english)) for text, english in entries.items()}
         common = sorted(entries, key=lambda text: (ranks[text], len(text), text))[:_MOST_LISTED]
         scores = dict(zip(common, _scores(tokenizer, common), strict=True))
@@ -134,7 +139,7 @@ def _listed(tokenizer: Tokenizer, dictionary: Bitext, cut: Callable[[str], list[
             if len(words) == 1:
                 own.setdefault(words[0], []).extend(entries[text])
     return {
-        code: {word: list(dict.fromkeys(filter(None, texts)))[:_MOST_TRANSLATIONS] for word, texts in own.items()}
+        code: {word: list(dict.fromkeys(texts))[:_MOST_TRANSLATIONS] for word, texts in own.items()}
         for code, own in result.items()
     }
 
@@ -215,7 +220,7 @@ def _aligned(
             key=lambda entry: (entry[0], -entry[2], entry[1]),
         ):
             entry = own.setdefault(ours[at], {})
-            if len(entry) < _SHOWN and share > 0:
+            if len(entry) < _SHOWN and share >= _SMALLEST_SHOWN:
                 entry[theirs[english_at]] = share
         entries[code] = own
     return F.normalize(sums, dim=-1), WordTable(entries)
@@ -261,10 +266,10 @@ def _weights(words: Sequence[str], counts: Mapping[str, Counter[str]]) -> Tensor
     """Return the weight of each word, 1 for a word that the bitext lacks: how rare it is in the language it is in."""
     weight = dict.fromkeys(words, 1.0)
     for own in counts.values():
-        total = math.log(max(2, own.total()))
+        total = math.log(own.total() + 2)
         for word, count in own.items():
             if word in weight:
-                weight[word] = min(weight[word], max(0.0, 1 - math.log(count + 1) / total) ** _RARITY)
+                weight[word] = min(weight[word], (1 - math.log(count + 1) / total) ** _RARITY)
     return torch.tensor([weight[word] for word in words])
 
 
