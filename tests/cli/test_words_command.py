@@ -83,6 +83,9 @@ def test_a_dictionary_is_part_of_the_job(run_here, place, monkeypatch):
     second = kivuko.distill({"sw": listed}, place / "another", validation_share=0.2, **options)
     assert second.words("sw", ["punda"]) == {"punda": {"zebra": 1.0}}
     assert second.about.bitext_sizes == first.about.bitext_sizes
+    assert (first.about.dictionaries, second.about.dictionaries) == ({}, {"sw": 1})
+    assert "dictionaries too (entries: sw 1)" in (place / "another" / "README.md").read_text(encoding="utf-8")
+    assert "punda" in (place / "another" / "words.json").read_text(encoding="utf-8")
 
 
 def test_another_recipe_learns_from_the_entries(place, monkeypatch):
@@ -105,6 +108,8 @@ def test_refused(run_here, place, tmp_path):
     refused(run_here("words", model, "fi"), "no language 'fi'; it has sw")
     refused(run_here("words", str(place / "plain"), "sw"), "no word table", "optical-words")
     refused(run_here("words", str(tmp_path), "sw"), "not a model folder")
+    refused(run_here("words", model, "sw", "--json", "--out", "f.tsv"), "give one of them")
+    refused(run_here("words", model, "sw", "--out", str(tmp_path)), str(tmp_path))
     bitext, out = f"sw=dict:{place / 'freedict-swh-eng.index'}", str(tmp_path / "out")
     refused(run_here("distill", "--bitext", bitext, "--out", out), "only dictionaries were given")
     refused(run_here("distill", "--bitext", "sw=dict:none.index", "--out", out), "dict:none.index: no such file")

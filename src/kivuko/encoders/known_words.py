@@ -14,7 +14,7 @@ from kivuko.errors import unreadable
 from kivuko.text import word_list, words_normalized
 
 WORDS_FILE = "words.json"
-MOST_COUNTED_WORDS = 30_000  # of all languages
+MOST_COUNTED_WORDS = 100_000  # of all languages
 ENGLISH = "en"
 
 

@@ -56,6 +56,7 @@ class About:
     fertility: dict[str, float] = field(default_factory=dict)  # subwords per word, per language
     teacher_prompt: str = ""  # put before all of the teacher's texts
     weights: str = ""  # of the student before training, where they are not those that were published
+    dictionaries: dict[str, int] = field(default_factory=dict)  # entries of dictionaries per language
     precision: str = ""  # of a transformer's matrix products in training, "float32" or "bfloat16"
 
     @property
@@ -441,7 +442,7 @@ def read_token_mean(path: Path | str, teacher: str | None = None) -> TokenMean |
 def _check_types(about: About) -> None:
     for one in fields(About):
         value, kind = getattr(about, one.name), cast(Any, get_origin(one.type) or one.type)
-        number = int if one.name == "bitext_sizes" else (int, float)
+        number = int if one.name in ("bitext_sizes", "dictionaries") else (int, float)
         if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
             raise TypeError(f"'{one.name}' is {value!r}")
         if isinstance(value, dict) and not all(isinstance(entry, number) for entry in value.values()):

@@ -39,7 +39,7 @@ def model_card(
             f"# {about.recipe} student of {about.teacher}",
             "",
             "Text in the languages below and images are encoded into one space, the teacher's. Made with "
-            f"Kivuko {about.kivuko} from parallel sentences alone.",
+            f"Kivuko {about.kivuko} from parallel sentences{' and dictionaries' if about.dictionaries else ' alone'}.",
             "",
             "```python",
             "from PIL import Image",
@@ -56,6 +56,7 @@ def model_card(
             f"- Recipe: `{about.recipe}`" + (f" ({recipe_description})" if recipe_description else ""),
             f"- Student: {about.described_student}; seed {about.seed}"
             + (f"; trained in {about.precision}" if about.precision else ""),
+            *_dictionaries(about),
             f"- Selected on held-out pairs: step {about.best_step}, text-to-text MRR {about.validation_score:.3f}",
             "",
             *(curve if has_curve else []),
@@ -79,6 +80,15 @@ def model_card(
             "",
             _licenses(about),
         ]
+    )
+
+
+def _dictionaries(about: About) -> list[str]:
+    entries = ", ".join(f"{code} {number:,}" for code, number in about.dictionaries.items())
+    return (
+        [f"- Word vectors from dictionaries too (entries: {entries}), whose license may extend to them"]
+        if entries
+        else []
     )
 
 

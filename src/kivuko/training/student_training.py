@@ -125,7 +125,7 @@ def train_student(
         bitext_sizes=_sizes(job.bitext) | (dict(stream.sizes) if stream else {}),
         best_step=result.best_step, validation_score=best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
-        weights=weights_of(student), precision=getattr(student, "precision", ""),
+        weights=weights_of(student), dictionaries=_sizes(job.dictionary), precision=getattr(student, "precision", ""),
     )  # fmt: skip
     return Trained(
         student, about, result, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student), table
@@ -148,7 +148,10 @@ def distill_to_folder(
     checkpoints = folder_beside(out, "training")
     trained = train_student(job, teacher, checkpoints, watch, device)
     about = replace(trained.about, run=key)
-    words = WordCounts.from_bitext(job.bitext)
+    listed = trained.word_table.entries if trained.word_table else {}
+    words = WordCounts.from_bitext(
+        Bitext((*job.bitext.pairs, *(Pair(code, word, "", "") for code, own in listed.items() for word in own)))
+    )
     result, schedule = trained.result, job.recipe.schedule.for_pairs(len(job.bitext))
     if result.step < schedule.steps:
         without = f"{schedule.patience} validations without a better score"
