@@ -115,7 +115,10 @@ def test_cmyk_and_lab_are_converted_by_their_own_space():
     assert pixels(written(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF"))[0] == (255, 0, 0)
 
 
-@pytest.mark.parametrize("profile", [b"", b"junk", swapped_profile()[:100], gray_profile(1.0)])
+# The ids are given, for a profile holds the second in which it was made, and each process makes its own.
+@pytest.mark.parametrize(
+    "profile", [b"", b"junk", swapped_profile()[:100], gray_profile(1.0)], ids=["empty", "junk", "cut", "gray"]
+)
 def test_a_profile_that_is_damaged_or_of_other_colors_changes_nothing(profile):
     image = Image.new("RGB", (4, 4), RED)
     image.info["icc_profile"] = profile
