@@ -52,7 +52,7 @@ def command(
     def ready(world: EmojiWorld) -> None:
         show(world_table(world))
         if steps is None:
-            note("· two to three minutes on two idle cores")
+            note("· about three minutes on two idle cores")
 
     started, files = time.monotonic(), DemoFiles.below(out)
     world, records = run_demo(out, languages, seed=seed, steps=steps, cldr=cldr, font=font, ready=ready)
