@@ -32,6 +32,8 @@ def _nothing_of_the_user(tmp_path_factory):
     """Keep Kivuko's cache in a folder of this test run, and ignore the user's own settings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIVUKO_CACHE", str(shared_folder(tmp_path_factory) / "kivuko-cache"))
+        # Those that are installed would make the demo another on each machine.
+        patch.setenv("KIVUKO_DICTIONARIES", str(shared_folder(tmp_path_factory) / "no-dictionaries"))
         for name in ("KIVUKO_CLDR", "KIVUKO_FONT", "XDG_CACHE_HOME"):
             patch.delenv(name, raising=False)
         yield

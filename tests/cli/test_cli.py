@@ -72,7 +72,7 @@ def test_demo_leaves_a_model_records_and_a_image(demo):
     out, printed = demo
     header, records = read_records(out / "records.jsonl")
     assert header.command.endswith("--steps 60")
-    assert {record.objective for record in records} == {"teacher", "untrained", "optical", "mse"}
+    assert {record.objective for record in records} == {"teacher", "untrained", "optical-words", "mse"}
     assert {"R@1", "R@5", "R@10", "MAP", "MRR", "nDCG@10", "parity"} <= {record.measure for record in records}
     assert all(record.low <= record.value <= record.high for record in records)
     assert read_per_query(out / "records.jsonl")
@@ -80,7 +80,9 @@ def test_demo_leaves_a_model_records_and_a_image(demo):
         assert image.width > 600
     card = (out / "model" / "README.md").read_text("utf-8")
     figure = next(
-        r for r in records if (r.objective, r.language, r.subset, r.measure) == ("optical", "sw", "headline", "MAP")
+        r
+        for r in records
+        if (r.objective, r.language, r.subset, r.measure) == ("optical-words", "sw", "headline", "MAP")
     )
     assert f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]" in card
     assert "fertility" in card
@@ -97,15 +99,17 @@ def test_the_demo_measures_everyday_phrases_beside_the_names(demo):
     assert len(names) + len(phrases) == len(records)
     assert {r.measure for r in names} == {"R@1", "R@5", "R@10", "MAP", "MRR", "nDCG@10", "parity"}
     measured = {(r.objective, r.language) for r in phrases if r.measure == "Success@5" and r.subset == "all"}
-    assert {(o, c) for o in ("teacher", "untrained", "optical", "mse") for c in ("sw", "de")} < measured
+    assert {(o, c) for o in ("teacher", "untrained", "optical-words", "mse") for c in ("sw", "de")} < measured
     assert {r.queries for r in phrases if r.language == "sw"} == {len(read_phrases().of("sw"))}
     value = {(r.objective, r.language): r.value for r in phrases if r.measure == "Success@5" and r.subset == "all"}
-    assert value["optical", "sw"] > value["teacher", "sw"]
+    assert value["optical-words", "sw"] > value["teacher", "sw"]
     assert value["teacher", "en"] > 0.8 > 0.2 > value["untrained", "sw"]
-    names_table, table = printed.split("optical: emoji-phrases, test")
-    assert f"{value['optical', 'sw']:.3f} [" in next(row for row in table.splitlines() if row.startswith("sw Swahili"))
+    names_table, table = printed.split("optical-words: emoji-phrases, test")
+    assert f"{value['optical-words', 'sw']:.3f} [" in next(
+        row for row in table.splitlines() if row.startswith("sw Swahili")
+    )
     assert "a right emoji is among the first five" in table
-    key = ("optical", "sw", "headline", "MAP")
+    key = ("optical-words", "sw", "headline", "MAP")
     shown = next(r for r in names if (r.objective, r.language, r.subset, r.measure) == key)
     assert f"{shown.value:.3f} [{shown.low:.3f}, {shown.high:.3f}]" in names_table
     read_results(out / "records.jsonl")  # which checks records and per-query scores against each other
@@ -137,9 +141,11 @@ def test_demo_teacher_is_the_ceiling_and_training_beats_the_floor(demo):
     _, records = read_records(demo[0] / "records.jsonl")
     found = {(r.objective, r.language, r.measure): r.value for r in records if r.subset == "headline"}
     assert found["teacher", "en", "R@1"] > 0.9
-    assert found["untrained", "sw", "R@10"] < 0.05 < found["optical", "sw", "R@10"] < found["teacher", "en", "R@10"]
-    assert found["optical", "sw", "parity"] == pytest.approx(
-        found["optical", "sw", "MAP"] / found["teacher", "en", "MAP"]
+    assert (
+        found["untrained", "sw", "R@10"] < 0.05 < found["optical-words", "sw", "R@10"] < found["teacher", "en", "R@10"]
+    )
+    assert found["optical-words", "sw", "parity"] == pytest.approx(
+        found["optical-words", "sw", "MAP"] / found["teacher", "en", "MAP"]
     )
 
 
@@ -186,7 +192,7 @@ def test_evaluate_agrees_with_the_demo(kivuko, demo, tmp_path):
 
     def figures(path: Path) -> dict[tuple[str, str, str], float]:
         _, records = read_records(path)
-        own = [r for r in records if (r.dataset, r.objective) == ("emoji", "optical")]
+        own = [r for r in records if (r.dataset, r.objective) == ("emoji", "optical-words")]
         return {(r.language, r.subset, r.measure): r.value for r in own}
 
     assert figures(place) == pytest.approx(figures(demo[0] / "records.jsonl"))

@@ -52,7 +52,7 @@ def test_it_is_written_from_the_model_whether_trained_now_or_before(distill, pla
         expected = teacher.encode_tokens(["the cat"]).content()
         torch.testing.assert_close(encoder.encode_document("the cat"), F.normalize(expected, dim=-1), atol=1e-5, rtol=0)
     card = (tmp_path / "tokens-1" / "README.md").read_text("utf-8")
-    assert "recipe `optical`, student static, seed 0" in card
+    assert "recipe `optical-words`, student static, seed 0" in card
 
 
 def test_without_the_option_nothing_more_is_written(distill, tmp_path):

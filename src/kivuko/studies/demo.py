@@ -1,6 +1,7 @@
 """The demo: the whole route on the emoji world, from sentence pairs to a searchable model with figures."""
 
 import importlib.util
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ from kivuko.training.recipe import Recipe, load_recipe
 from kivuko.training.student_training import Job, distill_to_folder
 
 RECIPES = ("optical-words", "mse")  # the first is the model, the second what it is compared with
-DICTIONARIES = Path("/usr/share/dictd")
+DICTIONARIES = "/usr/share/dictd"  # Debian's, unless $KIVUKO_DICTIONARIES names another folder
 # Test emoji whose names a person can check at a glance; each is queried in another language.
 SHOWN = 7
 
@@ -73,8 +74,9 @@ def emoji_job(
     )
 
 
-def installed_dictionaries(languages: Sequence[str], folder: Path = DICTIONARIES) -> Bitext:
+def installed_dictionaries(languages: Sequence[str]) -> Bitext:
     """Read the dictionaries of languages and English that are installed, such as Debian's dict-freedict-swh-eng."""
+    folder = Path(os.environ.get("KIVUKO_DICTIONARIES", DICTIONARIES))
     if importlib.util.find_spec("pyglossary") is None:
         return NO_PAIRS
     codes = [code for code in languages if dictionaries_of(folder, code)]
