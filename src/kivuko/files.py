@@ -279,3 +279,11 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):  # the failure that brought us here is the one to report
             path.unlink(missing_ok=True)
+
+
+def exists(path: Path) -> bool:
+    """Return True if there is a file or folder; False also for a name that no file can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

@@ -15,7 +15,7 @@ from kivuko.bitext.columns import code_of
 from kivuko.bitext.formats import FileSource
 from kivuko.bitext.pairs import JoinedSource, PairSource, RawPair
 from kivuko.errors import DataError, MissingDependencyError, UsageError, wrap_errors
-from kivuko.files import refuse_unreadable
+from kivuko.files import exists, refuse_unreadable
 from kivuko.streams import ByteInput, json_lines, plain_name
 
 PREFIX = "dict:"
@@ -46,9 +46,9 @@ def dictionary_source(spec: str, language: str) -> PairSource:
     path = Path(spec.removeprefix(PREFIX))
     if not path.name:
         raise UsageError(f"{spec!r}: names no file; give {PREFIX}FILE ({_SHOWN}).")
-    if not is_there(path, spec):
+    if not exists(path):
         path = _index_of(path)
-    if not is_there(path, spec):
+    if not exists(path):
         raise DataError(f"{PREFIX}{path}: no such file; check the path.")
     refuse_unreadable(path)
     if not path.is_dir():
@@ -70,13 +70,6 @@ def dictionaries_of(folder: Path, language: str) -> list[Path]:
             wanted == {(code_of(one) or "").partition("-")[0] for one in pair} for pair in _SIDES.findall(file.name)
         )
     ]
-
-
-def is_there(path: Path, name: str) -> bool:
-    try:
-        return path.exists()
-    except OSError as problem:
-        raise DataError(f"{name}: cannot be read ({problem.strerror or problem}); check the path.") from None
 
 
 class DictionarySource(FileSource):

@@ -18,7 +18,7 @@ from kivuko.bitext.pairs import MAX_CHARACTERS, Bitext, Columns, JoinedSource, P
 from kivuko.bitext.sentence_sets import SentenceSource, is_sentence_spec
 from kivuko.bitext.tmx import TmxSource
 from kivuko.errors import DataError, UsageError, check_type
-from kivuko.files import refuse_unreadable
+from kivuko.files import exists, refuse_unreadable
 from kivuko.languages import language as describe
 from kivuko.progress import reading_bar
 from kivuko.streams import ByteInput, is_url, plain_name
@@ -193,11 +193,11 @@ def open_source(
             raise UsageError(f"{text}: a dictionary has its own format; leave format and columns out")
         return dictionary_source(text, code)
     path = Path(text)
-    if text.startswith(HUB_PREFIX) and not _exists(path):
+    if text.startswith(HUB_PREFIX) and not exists(path):
         if format not in (None, "datasets"):
             raise UsageError(f"{text}: comes as datasets; leave the format {format} out")
         return HubSource(text, code, columns)
-    if format == "moses" or not _exists(path):
+    if format == "moses" or not exists(path):
         if pair := _moses_pair(text, code):
             if columns is not None:
                 raise UsageError(f"{text}: Moses files have no columns; leave them out")
@@ -328,20 +328,13 @@ def _moses_pair(text: str, language: str) -> tuple[Path, Path] | None:
     comma = text.find(",")
     while comma >= 0:
         ours, theirs = text[:comma], text[comma + 1 :]
-        if ours and theirs and _exists(Path(ours)) and _exists(Path(theirs)):
+        if ours and theirs and exists(Path(ours)) and exists(Path(theirs)):
             return Path(ours), Path(theirs)
         comma = text.find(",", comma + 1)
     if pair := moses_files(Path(text), language):
         return pair
     if text.count(",") == 1 and all(text.split(",")):
         ours, theirs = text.split(",")
-        missing = ours if not _exists(Path(ours)) else theirs
+        missing = ours if not exists(Path(ours)) else theirs
         raise DataError(f"{missing}: no such file; check the path (the spec {text} names two)")
     return None
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
