@@ -39,7 +39,8 @@ def solved(plan: Plan, batch: Ragged, tolerance: float) -> Iterator[tuple[int, f
     """Check what a plan says of itself; give (problem, transport cost, optimum) for those that converged."""
     assert finite(plan)
     error = misplaced(plan, *batch.arguments()[1:])
-    slack = 5e-6 if plan.coupling.dtype == torch.float32 else 1e-12
+    # At this regularization exponents reach some hundreds, whose last bit in float32 is 3e-5 of a mass.
+    slack = 2e-5 if plan.coupling.dtype == torch.float32 else 1e-12
     torch.testing.assert_close(error, plan.marginal_error.double(), atol=slack, rtol=0)
     assert torch.equal(plan.converged & (plan.marginal_error > tolerance), torch.zeros_like(plan.converged))
     for i, optimum in enumerate(optima(batch)):
