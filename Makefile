@@ -13,9 +13,10 @@ DICTIONARIES := dict-freedict-swh-eng dict-freedict-eng-swh dict-freedict-fin-en
 # What the report's page is opened in by a test, which is skipped without it.
 BROWSER := chromium
 
-.PHONY: help demo study test coverage lint bench system dictionaries browser clean
+.PHONY: help demo demo-large study test coverage lint bench system dictionaries browser clean
 help:
 	@echo "make demo   set up, then carry an English image search into seven languages ($(DEMO_OUT)/)"
+	@echo "make demo-large  the same with multilingual-e5-small reading unknown words ($(DEMO_OUT)-large/)"
 	@echo "make study  set up, then run both studies, make their pages, and compress their records into studies/"
 	@echo "            (emoji: over two hours on two cores; with TICO19=FOLDER also on real sentences)"
 	@echo "make test   set up, then lint, type-check and test"
@@ -25,6 +26,10 @@ help:
 
 demo: system dictionaries $(VENV)/.demo
 	$(BIN)/kivuko demo --out $(DEMO_OUT)
+
+demo-large: system dictionaries $(VENV)/.demo
+	$(BIN)/pip install -q -c constraints.txt -e '.[demo,e5]'
+	$(BIN)/kivuko demo --student static+multilingual-e5-small --out $(DEMO_OUT)-large
 
 study: system $(VENV)/.demo
 	$(BIN)/pip install -q -c constraints.txt -e '.[demo,align,e5]'

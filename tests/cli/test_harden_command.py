@@ -47,7 +47,7 @@ def place(tmp_path_factory):
     torch.manual_seed(0)
     tower = SmallImageTower(12, size=32).eval().to_sentence_transformer()
     student = StaticStudent(train_vocabulary(["paka mbwa nyumba", "paka", "mbwa"] * 5, size=60), 12)
-    student.spelling = SpellingNeighbors.from_bitext(Bitext((Pair("sw", "paka mbwa nyumba", "cat dog house", "t"),)))
+    student.reader = SpellingNeighbors.from_bitext(Bitext((Pair("sw", "paka mbwa nyumba", "cat dog house", "t"),)))
     about = About("t", "t", "static", "optical", 0, {"sw": 3}, run="abc")
     save_model(place / "model", student, tower, about, "card", TokenMean(torch.arange(12.0), "t"))
     save_model(place / "text", student, None, about, "card")

@@ -192,7 +192,7 @@ def test_words_read_as_written(tmp_path):
     torch.manual_seed(0)
     student = StaticStudent(train_vocabulary(TEXTS * 3, size=80), 16)
     pairs = tuple(Pair("sw", text, "x", "here") for text in TEXTS)
-    student.spelling = SpellingNeighbors.from_bitext(Bitext(pairs))
+    student.reader = SpellingNeighbors.from_bitext(Bitext(pairs))
     save_model(tmp_path / "model", student, None, ABOUT, "card")
     assert np.abs(encode_texts(load_encoder(tmp_path / "model"), ["samakki"])).max() > 0
     assert export(tmp_path / "model", tmp_path / "out", ["samakki mtoni"]).float32.worst > 1 - 1e-5

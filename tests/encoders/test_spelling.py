@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 
 from kivuko.bitext.pairs import Bitext, Pair
 from kivuko.encoders.model import About, encode_texts, load_encoder, save_model
+from kivuko.encoders.reading import ReadingStaticEmbedding, read_subwords, without_reading, words_read
 from kivuko.encoders.spelling import (
     SPELLING_FILE,
-    ReadingStaticEmbedding,
     SpellingNeighbors,
-    misspelled_words,
-    without_reading,
 )
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
@@ -47,7 +45,7 @@ def vocabulary():
 def student(vocabulary, spelling):
     torch.manual_seed(0)
     student = StaticStudent(vocabulary, 16).eval()
-    student.spelling = spelling
+    student.reader = spelling
     return student
 
 
@@ -84,20 +82,20 @@ def test_fewer_edits_count_more(spelling):
 
 def test_known_texts_keep_their_vectors(student):
     read = student.encode_tokens(KNOWN).pooled
-    student.spelling = None
+    student.reader = None
     torch.testing.assert_close(read, student.encode_tokens(KNOWN).pooled)
 
 
 def test_a_misspelled_text_comes_nearer_to_what_was_meant(student, vocabulary):
     meant, read = student.encode_tokens(["paka mweusi", "paka mwuesi"]).pooled
-    student.spelling = None
+    student.reader = None
     plain = student.encode_tokens(["paka mwuesi"]).pooled[0]
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(read, meant, dim=0) > cosine(plain, meant, dim=0) + 0.05
 
 
 def test_the_vector_is_the_weighted_mean_that_subwords_tells_of(student, vocabulary, spelling):
-    ((ids, weights),) = spelling.subwords(vocabulary, ["paka mwuesi"])
+    ((ids, weights),) = read_subwords(spelling, vocabulary, ["paka mwuesi"])
     own = vocabulary.encode("paka mwuesi").ids
     assert ids[: len(own)] == own
     assert weights[0] == 1.0
@@ -136,10 +134,10 @@ def test_student_model_and_attacks_agree(student, tmp_path):
 
 def test_a_model_says_what_it_read_otherwise(student, tmp_path):
     model = _model(student, tmp_path / "model")
-    result = misspelled_words(model, "Paka MWUESI!")
+    result = words_read(model, "Paka MWUESI!")
     assert list(result) == ["mwuesi"]
     assert next(iter(result["mwuesi"])) == "mweusi"
-    assert misspelled_words(without_reading(model), "Paka MWUESI!") == {}
+    assert words_read(without_reading(model), "Paka MWUESI!") == {}
 
 
 def test_a_model_loads_without_kivuko_and_then_reads_what_is_written(student, tmp_path):
@@ -149,7 +147,7 @@ def test_a_model_loads_without_kivuko_and_then_reads_what_is_written(student, tm
     content = "".join(file.read_text() for file in (tmp_path / "model").rglob("*.json") if file.name != "kivuko.json")
     assert "kivuko" not in content
     plain = SentenceTransformer(str(tmp_path / "model"), device="cpu")
-    student.spelling = None
+    student.reader = None
     expected = torch.nn.functional.normalize(student.encode_tokens(["paka mwuesi"]).pooled, dim=-1).detach().numpy()
     np.testing.assert_allclose(plain.encode(["paka mwuesi"]), expected, atol=1e-6)
 
@@ -172,12 +170,12 @@ def test_a_damaged_file_is_named(student, tmp_path, content):
 
 def test_forgetting_words_changes_nothing(spelling, vocabulary, monkeypatch):
     texts = ["paka mwuesi", "simbba", "pakaa musta", "mwuesi", "simbaa pakaa"]
-    expected = spelling.subwords(vocabulary, texts)
+    expected = read_subwords(spelling, vocabulary, texts)
     monkeypatch.setattr("kivuko.encoders.spelling._MOST_REMEMBERED", 2)
     forgetful = SpellingNeighbors(spelling.languages, spelling.words, spelling.counts)
-    assert [forgetful.subwords(vocabulary, [text])[0] for text in texts] == expected
-    assert forgetful.subwords(vocabulary, texts) == expected
-    forgetful.subwords(vocabulary, ["simbbaz"])
+    assert [read_subwords(forgetful, vocabulary, [text])[0] for text in texts] == expected
+    assert read_subwords(forgetful, vocabulary, texts) == expected
+    read_subwords(forgetful, vocabulary, ["simbbaz"])
     assert len(forgetful._near) <= 2
 
 
@@ -194,7 +192,7 @@ def test_the_words_survive_a_round_trip(spelling, tmp_path):
 def test_any_text_has_a_finite_vector(text):
     spelling = SpellingNeighbors.from_bitext(Bitext(PAIRS))
     vocabulary = _vocabulary()
-    ((ids, weights),) = spelling.subwords(vocabulary, [text])
+    ((ids, weights),) = read_subwords(spelling, vocabulary, [text])
     assert weights is None or (len(weights) == len(ids) and sum(weights) > 0 and min(weights) >= 0)
 
 
@@ -223,7 +221,7 @@ def test_two_words_run_together_are_read_apart_within_one_language(student, spel
     assert one == pytest.approx({"simbamkubwa": 0.5, "simba mkubwa": 0.5}), "a known word beside one of no pair"
     assert "musta paka" not in spelling.readings(["mustapaka"])[0], "Finnish and Swahili"
     vectors = student.encode_tokens(["paka mweusi", "pakamweusi"]).pooled
-    student.spelling = None
+    student.reader = None
     plain = student.encode_tokens(["pakamweusi"]).pooled[0]
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(vectors[0], vectors[1], dim=0) > 0.95 > cosine(vectors[0], plain, dim=0)

@@ -70,7 +70,7 @@ def test_a_swahili_query_finds_its_image_and_a_click_shows_the_alignment(page):
     expect(page.locator("#grid .card")).to_have_count(len(THINGS))
     expect(page.get_by_role("status")).to_contain_text("First: the apple")
     assert page.url.endswith("#q=tufaha")
-    # The image may come after its card; waiting for a function would evaluate a string, which the page's policy forbids.
+    # The image may come after its card. The page's policy forbids waiting for a function, which evaluates a string.
     first(page).locator("img").evaluate("image => image.decode()")
     first(page).click()
     dialog = page.get_by_role("dialog", name="the apple")

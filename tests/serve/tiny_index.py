@@ -130,6 +130,6 @@ def save_word_model(folder: Path, images: list[Image.Image], teacher: str, finge
         for code, own in texts.items()
         for word, (_, _, english, *_) in zip(own, THINGS, strict=True)
     ]
-    student.spelling = SpellingNeighbors.from_bitext(Bitext(tuple(pairs)))
+    student.reader = SpellingNeighbors.from_bitext(Bitext(tuple(pairs)))
     about = About("teacher", teacher, "static", "optical", 0, dict.fromkeys(texts, len(THINGS)), run="tiny")
     save_model(folder, student, wrapped, about, "card", TokenMean(torch.zeros(DIM), fingerprint))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,14 +15,27 @@ NOUNS = {"paka": "cat", "mbwa": "dog", "ndege": "bird", "samaki": "fish"}
 OTHER_WORDS = ["kenya", "zebra", "The", "ab"]
 
 
-def save_teacher(folder: Path) -> Path:
-    """Save a BERT with random weights over the English words, mean-pooled, in sentence-transformers' layout."""
+def save_teacher(folder: Path, same: Mapping[str, str] | None = None) -> Path:
+    """Save a BERT with random weights over the English words, mean-pooled, in sentence-transformers' layout.
+
+    ``same``: words of other languages, each with the vector of an English one, as in a multilingual encoder.
+    """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers import BertConfig, BertModel, BertTokenizer
 
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COLORS.values(), *NOUNS.values(), *OTHER_WORDS]
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *COLORS.values(),
+        *NOUNS.values(),
+        *OTHER_WORDS,
+        *(same or {}),
+    ]
     pieces += [
         "##s",
         "##" + "a",
@@ -35,7 +49,11 @@ def save_teacher(folder: Path) -> Path:
         vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48,
         max_position_embeddings=24,
     )  # fmt: skip
-    BertModel(config).save_pretrained(folder / "bert")
+    network = BertModel(config)
+    table = network.get_input_embeddings().weight.data
+    for word, english in (same or {}).items():
+        table[vocabulary[word]] = table[vocabulary[english]]
+    network.save_pretrained(folder / "bert")
     modules = [Transformer(str(folder / "bert")), Pooling(32)]
     SentenceTransformer(modules=modules, device="cpu").save(str(folder / "teacher"))
     return folder / "teacher"

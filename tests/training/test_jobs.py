@@ -38,17 +38,17 @@ def train(tmp_path, monkeypatch):
 
 def test_neighbors_come_from_the_training_sentences_alone(train, tmp_path):
     trained, _ = train("[student]\nneighbors = true\n")
-    spelling = trained.student.spelling
+    spelling = trained.student.reader
     assert spelling is not None
     assert {"paka", "anakula", "kissa"} <= set(spelling.words)
     assert spelling.languages == ("sw", "fi")
     save_model(tmp_path / "model", trained.student, None, trained.about, "card")
-    assert load_encoder(tmp_path / "model")[0].sub_modules["text"][0].spelling.words
+    assert load_encoder(tmp_path / "model")[0].sub_modules["text"][0].reader.words
 
 
 def test_without_the_entry_nothing_reads_misspelled_words(train, tmp_path):
     trained, asked = train()
-    assert trained.student.spelling is None
+    assert trained.student.reader is None
     assert len(asked) == 8
     save_model(tmp_path / "model", trained.student, None, trained.about, "card")
     assert not (tmp_path / "model" / "spelling.json").exists()

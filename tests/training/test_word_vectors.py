@@ -143,7 +143,7 @@ def test_a_vocabulary_at_most_doubles(student, teacher):
 
 
 def test_common_meanings_come_first(teacher, student):
-    cut = word_vectors._word_cutter(student.tokenizer)
+    cut = word_vectors.word_cutter(student.tokenizer)
     pairs = [Pair("sw", "punda", "abcd efgh", "d"), Pair("sw", "paka", "zebra", "d"), Pair("sw", "mbwa", "black", "d")]
     listed = word_vectors._listed(student.tokenizer, Bitext(tuple(pairs)), cut, teacher)
     assert list(listed["sw"])[-1] == "punda"

@@ -40,7 +40,11 @@ POSITIVE = Share(0, min_open=True)
     help="Put before every English text, as E5 wants 'query: '.  [default: the teacher's own, if it has one]",
 )  # fmt: skip
 @click.option(
-    "--student", default="static", show_default=True, help="static, small, multilingual-e5-small, or another encoder."
+    "--student",
+    default="auto",
+    show_default=True,
+    help="static, static+ENCODER (which reads unknown words), small, or an encoder to fine-tune. "
+    "auto: static+multilingual-e5-small where it is installed, else static.",
 )
 @click.option(
     "--english", type=PATH, metavar="FILE",

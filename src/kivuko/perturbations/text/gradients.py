@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.encoders.modules import text_route
-from kivuko.encoders.spelling import SpellingNeighbors
+from kivuko.encoders.reading import Reader, read_subwords
 from kivuko.encoders.student import StaticStudent
 from kivuko.errors import ModelError
 from kivuko.perturbations.edits import Edit, EditKind, apply_edit, edit_kinds
@@ -83,14 +83,14 @@ def retrieval_loss(vectors: Tensor, goal: TextGoal, rows: Sequence[int]) -> Tens
 class StaticGradients:
     """A static student or a model of one: a text is the mean of its subwords' vectors [subwords, dim].
 
-    ``after``: modules that the mean goes through. ``spelling``: weights the mean, see ``SpellingNeighbors.subwords``.
+    ``after``: modules that the mean goes through. ``reader``: weights the mean, see ``read_subwords``.
     """
 
     def __init__(
-        self, tokenizer: Any, vectors: Tensor, after: Sequence[Any] = (), spelling: SpellingNeighbors | None = None
+        self, tokenizer: Any, vectors: Tensor, after: Sequence[Any] = (), reader: Reader | None = None
     ) -> None:
         self.tokenizer, self.vectors, self.after = tokenizer, vectors.detach().float(), list(after)
-        self.spelling = spelling
+        self.reader = reader
         self.pieces = [tokenizer.id_to_token(n) or "" for n in range(len(vectors))]
         self.spellings = _spellings(tokenizer, self.pieces)
 
@@ -120,10 +120,10 @@ class StaticGradients:
 
     def _weighed(self, texts: Sequence[str]) -> list[tuple[list[int], list[float]]]:
         """Return the subwords of each text and their shares of its vector, which add up to 1."""
-        if self.spelling is None:
+        if self.reader is None:
             return [(ids, [1.0 / len(ids)] * len(ids) if ids else []) for ids in self.tokenize(texts)]
         shares = []
-        for ids, weights in self.spelling.subwords(self.tokenizer, texts):
+        for ids, weights in read_subwords(self.reader, self.tokenizer, texts):
             own = [1.0] * len(ids) if weights is None else weights
             total = sum(own)
             shares.append((ids, [weight / total for weight in own]))
@@ -213,11 +213,11 @@ def gradient_encoder(model: Any) -> GradientEncoder:
     """Return the gradient encoder of a student in training form, or of a model, as it is now."""
     if isinstance(model, StaticStudent):
         vectors = torch.cat([model.embedding.weight.detach(), model.fixed]).cpu()
-        return StaticGradients(model.tokenizer, vectors, spelling=model.spelling)
+        return StaticGradients(model.tokenizer, vectors, reader=model.reader)
     route = model.to_modules() if hasattr(model, "to_modules") else text_route(model)
     first = route[0]
     if hasattr(first, "embedding") and hasattr(first, "tokenizer"):
-        return StaticGradients(first.tokenizer, first.embedding.weight, route[1:], getattr(first, "spelling", None))
+        return StaticGradients(first.tokenizer, first.embedding.weight, route[1:], getattr(first, "reader", None))
     if getattr(getattr(first, "tokenizer", None), "is_fast", False) and hasattr(first, "model"):
         return TransformerGradients(route)
     raise ModelError(

@@ -1,0 +1,179 @@
+"""Words that a vocabulary lacks, read as the English words that a multilingual encoder places near them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from english_teacher import COLORS, NOUNS, bitext, save_teacher
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from kivuko.bitext.pairs import NO_PAIRS, Bitext, Pair
+from kivuko.encoders import word_reader
+from kivuko.encoders.model import About, encode_texts, load_encoder, save_model
+from kivuko.encoders.reading import words_read
+from kivuko.encoders.teacher import load_teacher
+from kivuko.encoders.vocabulary import WORD_START, train_vocabulary
+from kivuko.encoders.word_reader import WORD_READER_FILE, WordReader
+from kivuko.errors import CorruptFileError
+from kivuko.perturbations.text.gradients import gradient_encoder
+from kivuko.training.initialization import started_student, teacher_words, unit_vectors
+from kivuko.training.recipe import load_recipe
+from kivuko.training.word_vectors import add_word_vectors
+
+UNSEEN = {"punda": "zebra", "jogoo": "bird", "njano": "white"}
+TEXTS = ["punda mweusi", "paka", "Jogoo, njano!", "", "12 punda", "zzz"]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    return load_teacher(save_teacher(tmp_path_factory.mktemp("teacher")))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return load_teacher(save_teacher(tmp_path_factory.mktemp("encoder"), {**COLORS, **NOUNS, **UNSEEN}))
+
+
+@pytest.fixture
+def student(teacher, encoder):
+    return taught(teacher, encoder)
+
+
+def taught(teacher, encoder, pairs=None, score=None):
+    """A static student with words of the bitext, whose unknown words an encoder reads."""
+    torch.manual_seed(0)
+    pairs = pairs or bitext()
+    recipe = load_recipe("optical-words")
+    plain = started_student(train_vocabulary([pair.text for pair in pairs.pairs], 60), pairs, teacher, recipe).eval()
+    score = score or (lambda one: one.tokenizer.get_vocab_size() + (one.reader is not None))
+    student, _, _ = add_word_vectors(plain, pairs, NO_PAIRS, teacher, recipe.start, score, encoder)
+    return student
+
+
+def loaded(student, folder):
+    save_model(folder, student, None, About("t", "t", "static+encoder", "optical-words", 0, {"sw": 5}), "# A model\n")
+    return load_encoder(folder)
+
+
+@torch.no_grad()
+def vectors(student, texts):
+    return F.normalize(student.encode_tokens(list(texts)).pooled, dim=-1)
+
+
+def test_an_unknown_word_is_read_as_the_english_one_next_to_it(student, teacher):
+    for word, english in UNSEEN.items():
+        assert len(student.tokenize(word)) > 1
+        (own,) = student.reader.other_readings(student.tokenizer, word.upper()).values()
+        assert next(iter(own)) == english
+        assert list(own.values()) == sorted(own.values(), reverse=True)
+        assert 0 < sum(own.values()) <= 1 + 1e-6
+    words = [*COLORS.values(), *NOUNS.values(), "zebra", "kenya"]
+    cosines = (
+        vectors(student, UNSEEN) @ F.normalize(unit_vectors(teacher, words) - teacher_words(teacher).mean, dim=-1).T
+    )
+    assert [words[place] for place in cosines.argmax(1).tolist()] == list(UNSEEN.values())
+
+
+@pytest.mark.parametrize("text", ["paka mweusi", "zebra", "12 345", "!?", ""])
+def test_what_is_known_or_no_word_stays_as_it_is(student, text):
+    assert student.reader.weighted(student.tokenizer, [text]) == {}
+    assert student.reader.other_readings(student.tokenizer, text) == {}
+
+
+def test_the_subwords_stay_and_the_english_words_are_added(student):
+    ((row, (ids, weights)),) = student.reader.weighted(student.tokenizer, ["paka", "paka punda"]).items()
+    own = student.tokenizer.encode("paka punda", add_special_tokens=False).ids
+    assert row == 1
+    assert ids[: len(own)] == own
+    assert weights[: len(own)] == [1.0] * len(own)
+    assert sum(weights[len(own) :]) == pytest.approx(2.0)
+
+
+def test_student_model_and_attacks_agree(student, tmp_path):
+    expected = vectors(student, TEXTS).numpy()
+    model = loaded(student, tmp_path / "model")
+    for result in (
+        encode_texts(model, TEXTS), gradient_encoder(student).encode(TEXTS), gradient_encoder(model).encode(TEXTS),
+    ):  # fmt: skip
+        np.testing.assert_allclose(result, expected, atol=1e-6)
+    assert next(iter(words_read(model, "punda mweusi")["punda"])) == "zebra"
+
+
+def test_without_kivuko_the_model_reads_subwords_and_does_not_name_kivuko(student, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    loaded(student, tmp_path / "model")
+    content = [file.read_text() for file in (tmp_path / "model").rglob("*.json") if file.name != "kivuko.json"]
+    assert "kivuko" not in "".join(content)
+    student.reader = None
+    plain = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    np.testing.assert_allclose(plain.encode(TEXTS[:3]), vectors(student, TEXTS[:3]).numpy(), atol=1e-6)
+
+
+def test_without_the_encoder_subwords_are_read_and_a_note_says_so_once(student, tmp_path, capsys):
+    away = WordReader(str(tmp_path / "away"), student.reader.rows, student.reader.vectors, student.reader.mean)
+    student.reader = away
+    result = vectors(student, TEXTS)
+    assert words_read(loaded(student, tmp_path / "model"), "punda") == {}
+    student.reader = None
+    torch.testing.assert_close(result, vectors(student, TEXTS))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "away" in line]
+    assert "read by their subwords only" in line
+
+
+def test_forgetting_words_changes_nothing(student, monkeypatch):
+    texts = [*UNSEEN, "abcpunda", "mweusipaka"]
+    expected = student.reader.weighted(student.tokenizer, texts)
+    monkeypatch.setattr(word_reader, "_MOST_REMEMBERED", 2)
+    monkeypatch.setattr(word_reader, "_ENCODED_AT_ONCE", 2)
+    reader = student.reader
+    forgetful = WordReader(reader.encoder, reader.rows, reader.vectors, reader.mean)
+    for text, (ids, weights) in zip(texts, expected.values(), strict=True):
+        ((own_ids, own_weights),) = forgetful.weighted(student.tokenizer, [text]).values()
+        assert own_ids == ids
+        assert own_weights == pytest.approx(weights, abs=1e-5)
+    assert len(forgetful._known) <= 2
+
+
+def test_a_word_with_a_meaning_of_its_own_is_not_taken_for_the_english_one(teacher, encoder):
+    pairs = Bitext((*bitext().pairs, *(Pair("de", "zebra", "white", "d") for _ in range(9))))
+    own, plain = taught(teacher, encoder, pairs), taught(teacher, encoder)
+    row = {student: student.tokenizer.token_to_id(f"{WORD_START}zebra") for student in (own, plain)}
+    assert row[own] not in own.reader.rows.tolist()
+    assert row[plain] in plain.reader.rows.tolist()
+
+
+def test_an_encoder_that_does_not_help_is_not_kept(teacher, encoder):
+    student = taught(teacher, encoder, score=lambda one: one.tokenizer.get_vocab_size())
+    assert student.reader is None
+
+
+def test_a_round_trip_keeps_everything(student, tmp_path):
+    student.reader.save(tmp_path / WORD_READER_FILE)
+    again = WordReader.load(tmp_path / WORD_READER_FILE)
+    assert again.encoder == student.reader.encoder
+    for name in ("rows", "vectors", "mean"):
+        torch.testing.assert_close(getattr(again, name), getattr(student.reader, name))
+    assert WordReader.load(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": torch.tensor([0.5])}, {"rows": torch.zeros(0, dtype=torch.long)}, {"vectors": torch.zeros(2, 2)},
+        {"vectors": None}, {"mean": torch.full((32,), torch.nan)}, {"mean": torch.zeros(3)},
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_named(student, tmp_path, change):
+    file = tmp_path / WORD_READER_FILE
+    student.reader.save(file)
+    tensors = {name: one for name, one in {**load_file(file), **change}.items() if one is not None}
+    save_file(tensors, file, metadata={"encoder": "e"})
+    with pytest.raises(CorruptFileError, match=rf"{WORD_READER_FILE}: corrupted or unreadable\. Make the model again"):
+        WordReader.load(file)
+    for content in (b"", b"no tensors"):
+        file.write_bytes(content)
+        with pytest.raises(CorruptFileError, match="corrupted"):
+            WordReader.load(file)
