@@ -34,6 +34,8 @@ def _nothing_of_the_user(tmp_path_factory):
         patch.setenv("KIVUKO_CACHE", str(shared_folder(tmp_path_factory) / "kivuko-cache"))
         # Those that are installed would make the demo another on each machine.
         patch.setenv("KIVUKO_DICTIONARIES", str(shared_folder(tmp_path_factory) / "no-dictionaries"))
+        # What is installed would choose it; with an encoder a training takes a minute more.
+        patch.setenv("KIVUKO_STUDENT", "static")
         for name in ("KIVUKO_CLDR", "KIVUKO_FONT", "XDG_CACHE_HOME"):
             patch.delenv(name, raising=False)
         yield

@@ -75,7 +75,6 @@ def test_words_are_read_by_neighbors_or_by_an_encoder_not_by_both():
     both = parse_recipe(content.replace("\nwords = true", "\nwords = true\nneighbors = true"), name, where)
     with pytest.raises(UsageError, match="no neighbors"):
         split_student("static+encoder", both)
-    assert automatic_student(both) == "static"
 
 
 @pytest.mark.parametrize("name", ["", "no-such-folder/at-all/here"])
@@ -88,6 +87,9 @@ def test_an_encoder_that_is_not_there_is_one_line(folders, tmp_path, name):
 
 def test_the_automatic_student_is_what_is_installed_and_the_recipe_can_use(monkeypatch):
     words, plain = load_recipe("optical-words"), load_recipe("optical")
+    monkeypatch.setenv("KIVUKO_STUDENT", "small")
+    assert automatic_student(words) == "small"
+    monkeypatch.delenv("KIVUKO_STUDENT")
     for here, expected in ((True, "static+multilingual-e5-small"), (False, "static")):
         monkeypatch.setattr(student_training, "e5_is_here", lambda here=here: here)
         assert automatic_student(words) == expected

@@ -294,8 +294,8 @@ Cosine with torch's vectors, over {next(iter(about["files"].values()))["texts"]:
 |---|---|---|---|
 {chr(10).join(rows)}
 
-{caution}Made with Kivuko {about["versions"]["kivuko"]}. Misspelled words are read as written: what a model's
-`spelling.json` adds is not in a graph.
+{caution}Made with Kivuko {about["versions"]["kivuko"]}. Misspelled and unknown words are read as
+written: what a model's `spelling.json` and `word_reader.safetensors` add is not in a graph.
 """
 
 

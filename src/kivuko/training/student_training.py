@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -142,7 +143,9 @@ def train_student(
 
 
 def automatic_student(recipe: Recipe) -> str:
-    """Return the best student that a recipe can make with what is installed."""
+    """Return the best student that a recipe can make with what is installed; $KIVUKO_STUDENT overrules it."""
+    if named := os.environ.get("KIVUKO_STUDENT"):
+        return named
     has_encoder = recipe.start.words and not recipe.start.neighbors and e5_is_here()
     return f"{WITH_ENCODER}{E5.partition('/')[2]}" if has_encoder else "static"
 
