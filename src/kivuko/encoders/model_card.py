@@ -72,7 +72,7 @@ def model_card(
             "",
             "- A student knows the words of its bitext and dictionaries; others are guessed from subwords. English is",
             "  not one of its languages unless the bitext held it: put English queries to the teacher.",
-            "- If `spelling.json` is in this folder, Kivuko reads misspelled words by it; if `word_reader.safetensors` is,",
+            "- If `spelling.json` is in this folder, Kivuko reads misspelled words by it; with `word_reader.safetensors`,",
             "  unknown words by the encoder that it names. The lines above read both by their subwords.",
             "- Where the image side is Kivuko's emoji tower, it knows emoji and no photographs.",
             "",
