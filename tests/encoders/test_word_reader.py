@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,26 @@ def test_the_subwords_stay_and_the_english_words_are_added(student):
     assert sum(weights[len(own) :]) == pytest.approx(2.0)
 
 
+def test_the_text_as_a_whole_is_added_by_a_map_to_the_teachers_space(student, teacher, encoder):
+    texts = [pair.text for pair in bitext().pairs]
+    mapped = student.reader.sentences(texts)
+    torch.testing.assert_close(mapped.norm(dim=-1), torch.full((len(texts),), 0.5))
+    english = unit_vectors(teacher, [pair.english for pair in bitext().pairs])
+    found = (mapped @ english.T).argmax(1).tolist()
+    assert np.mean([place == row for row, place in enumerate(found)]) > 0.8
+    reader = student.reader
+    student.reader = replace(reader, weight=0 * reader.weight, bias=0 * reader.bias)
+    words = vectors(student, texts)
+    student.reader = reader
+    torch.testing.assert_close(vectors(student, texts), F.normalize(words + mapped, dim=-1))
+
+
+@torch.no_grad()
+def test_a_text_without_a_token_stays_zero(student):
+    assert not student.encode_tokens([""]).pooled.any()
+    assert student.encode_tokens([]).pooled.shape == (0, 32)
+
+
 def test_student_model_and_attacks_agree(student, tmp_path):
     expected = vectors(student, TEXTS).numpy()
     model = loaded(student, tmp_path / "model")
@@ -113,8 +135,7 @@ def test_without_kivuko_the_model_reads_subwords_and_does_not_name_kivuko(studen
 
 
 def test_without_the_encoder_subwords_are_read_and_a_note_says_so_once(student, tmp_path, capsys):
-    away = WordReader(str(tmp_path / "away"), student.reader.rows, student.reader.vectors, student.reader.mean)
-    student.reader = away
+    student.reader = replace(student.reader, encoder=str(tmp_path / "away"))
     result = vectors(student, TEXTS)
     assert words_read(loaded(student, tmp_path / "model"), "punda") == {}
     student.reader = None
@@ -128,8 +149,7 @@ def test_forgetting_words_changes_nothing(student, monkeypatch):
     expected = student.reader.weighted(student.tokenizer, texts)
     monkeypatch.setattr(word_reader, "_MOST_REMEMBERED", 2)
     monkeypatch.setattr(word_reader, "_ENCODED_AT_ONCE", 2)
-    reader = student.reader
-    forgetful = WordReader(reader.encoder, reader.rows, reader.vectors, reader.mean)
+    forgetful = replace(student.reader)
     for text, (ids, weights) in zip(texts, expected.values(), strict=True):
         ((own_ids, own_weights),) = forgetful.weighted(student.tokenizer, [text]).values()
         assert own_ids == ids
@@ -154,7 +174,7 @@ def test_a_round_trip_keeps_everything(student, tmp_path):
     student.reader.save(tmp_path / WORD_READER_FILE)
     again = WordReader.load(tmp_path / WORD_READER_FILE)
     assert again.encoder == student.reader.encoder
-    for name in ("rows", "vectors", "mean"):
+    for name in ("rows", "vectors", "mean", "weight", "bias"):
         torch.testing.assert_close(getattr(again, name), getattr(student.reader, name))
     assert WordReader.load(tmp_path / "none") is None
 
@@ -164,6 +184,7 @@ def test_a_round_trip_keeps_everything(student, tmp_path):
     [
         {"rows": torch.tensor([0.5])}, {"rows": torch.zeros(0, dtype=torch.long)}, {"vectors": torch.zeros(2, 2)},
         {"vectors": None}, {"mean": torch.full((32,), torch.nan)}, {"mean": torch.zeros(3)},
+        {"weight": torch.zeros(3, 3)}, {"bias": torch.full((32,), torch.inf)},
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_named(student, tmp_path, change):

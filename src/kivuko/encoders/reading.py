@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from kivuko.encoders.modules import text_modules
 from kivuko.text import words_normalized
+from kivuko.vectors import rescaled
 
 Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights where they are not all 1
 
@@ -29,6 +30,10 @@ class Reader(Protocol):
         """Return the words that are read as others: word -> {reading: share}, likeliest first."""
         ...
 
+    def sentences(self, texts: Sequence[str]) -> Tensor | None:
+        """Return vectors that are added to the unit vectors of texts, float32 [texts, dim]; None: nothing is added."""
+        ...
+
     def save(self, file: Path) -> None: ...
 
     @classmethod
@@ -43,6 +48,13 @@ def read_subwords(reader: Reader, tokenizer: Tokenizer, texts: Sequence[str]) ->
     return [result[row] if row in result else (list(next(encoded).ids), None) for row in range(len(texts))]
 
 
+def with_sentences(pooled: Tensor, sentences: Tensor | None) -> Tensor:
+    """Add ``Reader.sentences`` to the texts' vectors [texts, dim]; those without a token stay zero."""
+    if sentences is None:
+        return pooled
+    return F.normalize(rescaled(pooled), dim=-1) + sentences.to(pooled) * (pooled != 0).any(-1, keepdim=True)
+
+
 class ReadingStaticEmbedding(StaticEmbedding):
     """A StaticEmbedding whose sentences are weighted means, see ``read_subwords``; it is never saved."""
 
@@ -54,11 +66,14 @@ class ReadingStaticEmbedding(StaticEmbedding):
         result = read_subwords(self.reader, self.tokenizer, texts)
         shares = [weights if weights is not None else [1.0] * len(ids) for ids, weights in result]
         lengths = torch.tensor([0, *(len(ids) for ids, _ in result)], dtype=torch.long)
-        return {
+        features = {
             "input_ids": torch.tensor([number for ids, _ in result for number in ids], dtype=torch.long),
             "offsets": lengths.cumsum(0)[:-1],
             "weights": torch.tensor([share for own in shares for share in own], dtype=torch.float32),
         }
+        if (sentences := self.reader.sentences(texts)) is not None:
+            features["sentences"] = sentences
+        return features
 
     def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
         ids, offsets, vectors = features["input_ids"], features["offsets"], self.embedding.weight
@@ -66,7 +81,8 @@ class ReadingStaticEmbedding(StaticEmbedding):
         sums = F.embedding_bag(ids, vectors, offsets, mode="sum", per_sample_weights=weights)
         ends = torch.cat([offsets[1:], offsets.new_tensor([len(ids)])])
         running = torch.cat([weights.new_zeros(1), weights.cumsum(0)])
-        features["sentence_embedding"] = sums / (running[ends] - running[offsets]).clamp(min=1e-6)[:, None]
+        means = sums / (running[ends] - running[offsets]).clamp(min=1e-6)[:, None]
+        features["sentence_embedding"] = with_sentences(means, features.get("sentences"))
         return features
 
 

@@ -80,6 +80,9 @@ class SpellingNeighbors(WordCounts):
         encoded = tokenizer.encode_batch([whole[row] for row in rows], add_special_tokens=False)
         return {row: _weighed(one, spans[row], readings[row], pieces) for row, one in zip(rows, encoded, strict=True)}
 
+    def sentences(self, texts: Sequence[str]) -> None:
+        """Nothing is added to the vectors of texts."""
+
     def other_readings(self, tokenizer: Tokenizer, text: str) -> dict[str, dict[str, float]]:
         """Return the words that are read as others: word -> {reading: share}, likeliest first."""
         whole = self.restored(words_normalized(text))

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from kivuko.encoders.input_embeddings import UsedRows, by_length
 from kivuko.encoders.loading import local_folder
 from kivuko.encoders.modules import dense_module, features_on, load_sentence_transformer, transformer_module
-from kivuko.encoders.reading import Reader
+from kivuko.encoders.reading import Reader, with_sentences
 from kivuko.encoders.teacher import special_ids
 from kivuko.encoders.token_batch import TokenBatch, masked_mean
 from kivuko.encoders.vocabulary import PAD, UNKNOWN
@@ -87,7 +87,7 @@ class StaticStudent(nn.Module):
         rows = torch.repeat_interleave(torch.arange(len(ids), device=self.device), counts)
         pooled = packed.new_zeros(len(ids), self.dim).index_add(0, rows, packed) / counts.clamp(min=1)[:, None]
         if self.reader is not None:
-            pooled = self._read(texts, pooled)
+            pooled = with_sentences(self._read(texts, pooled), self.reader.sentences(texts))
         return TokenBatch(None, mask, pooled, packed)
 
     def forward(self, texts: list[str]) -> TokenBatch:

@@ -346,10 +346,7 @@ def map_english(
         with progress_bar("encoding English text") as report:
             theirs.append(_unit(teacher_vectors(teacher, extra, progress=report), extra))
     goal = torch.cat(theirs)
-    weight, bias = ridge(_own_vectors(student, texts + extra), goal)
-    student.projection = torch.nn.Linear(weight.shape[1], weight.shape[0]).to(student.device)
-    student.projection.weight.copy_(weight)
-    student.projection.bias.copy_(bias)
+    student.projection = _ridge_map(_own_vectors(student, texts + extra), goal).to(student.device)
     student.fitted = True
     return texts + extra, goal
 
@@ -367,15 +364,41 @@ def map_pairs(
     english, goal = map_english(student, [pair.english for pair in bitext.pairs], teacher, encoded, more)
     row = {text: place for place, text in enumerate(english)}
     pairs = [pair for pair in bitext.pairs if pair.english in row]
-    inputs = _own_vectors(student, [*(pair.text for pair in pairs), *english]).to(student.device)
-    targets = torch.tensor([*(row[pair.english] for pair in pairs), *range(len(english))], device=student.device)
-    goal = goal.to(student.device)
+    inputs = _own_vectors(student, [*(pair.text for pair in pairs), *english])
+    targets = torch.tensor([*(row[pair.english] for pair in pairs), *range(len(english))])
+    _fit_map(student.projection, *(one.to(student.device) for one in (inputs, targets, goal)))
+
+
+def map_sentences(encoder: TextTeacher, bitext: Bitext, teacher: TextTeacher) -> torch.nn.Linear:
+    """Return a linear map from an encoder's unit vectors to the teacher's, fitted to pairs as ``map_pairs`` does it."""
+    english = _of_every_length(pair.english for pair in bitext.pairs)
+    row = {text: place for place, text in enumerate(english)}
+    pairs = [pair for pair in bitext.pairs if pair.english in row]
+    inputs = unit_vectors(encoder, [*(pair.text for pair in pairs), *english])
+    targets = torch.tensor([*(row[pair.english] for pair in pairs), *range(len(english))])
+    goal = unit_vectors(teacher, english)
+    projection = _ridge_map(inputs[len(pairs) :], goal)
+    _fit_map(projection, inputs, targets, goal)
+    return projection.requires_grad_(False)
+
+
+def _ridge_map(inputs: Tensor, goal: Tensor) -> torch.nn.Linear:
+    weight, bias = ridge(inputs, goal)
+    projection = torch.nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        projection.weight.copy_(weight)
+        projection.bias.copy_(bias)
+    return projection
+
+
+def _fit_map(projection: torch.nn.Linear, inputs: Tensor, targets: Tensor, goal: Tensor) -> None:
+    """Fit a linear map, in place: inputs [n, width] to their ``targets``, int64 [n], among unit vectors [m, dim]."""
     generator = torch.Generator().manual_seed(torch.initial_seed())
-    optimizer = torch.optim.AdamW(student.projection.parameters(), _FITTING_RATE)
+    optimizer = torch.optim.AdamW(projection.parameters(), _FITTING_RATE)
     for step in range(_FITTING_STEPS):
         optimizer.param_groups[0]["lr"] = _FITTING_RATE * (1 - step / _FITTING_STEPS)
-        chosen = torch.randint(len(inputs), (_FITTING_BATCH,), generator=generator).to(student.device)
-        alike = F.normalize(student.projection(inputs[chosen]), dim=-1) @ goal.T
+        chosen = torch.randint(len(inputs), (_FITTING_BATCH,), generator=generator).to(inputs.device)
+        alike = F.normalize(projection(inputs[chosen]), dim=-1) @ goal.T
         loss = F.cross_entropy(alike / _FITTING_TEMPERATURE, targets[chosen])
         optimizer.zero_grad()
         loss.backward()

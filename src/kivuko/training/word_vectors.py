@@ -27,7 +27,7 @@ from kivuko.encoders.word_reader import WordReader, build_word_reader
 from kivuko.encoders.word_table import WordTable
 from kivuko.progress import progress_bar
 from kivuko.text import word_list
-from kivuko.training.initialization import alike, sentence_groups, teacher_words, unit_vectors
+from kivuko.training.initialization import alike, map_sentences, sentence_groups, teacher_words, unit_vectors
 from kivuko.training.recipe import Start
 
 _MOST_LISTED = 50_000  # words of a dictionary that are looked at
@@ -92,7 +92,7 @@ def add_word_vectors(
                 best, reached = candidate, now
             report(2 + len(texts) + number, total)
         if encoder is not None and best is not student:
-            best.reader = _reader(best, teacher, encoder, counts)
+            best.reader = _reader(best, bitext, teacher, encoder, counts)
             if (now := score(best)) <= reached:
                 best.reader, now = None, reached
             reached = now
@@ -101,8 +101,9 @@ def add_word_vectors(
 
 
 def _reader(
-    student: StaticStudent, teacher: TextTeacher, encoder: TextTeacher, counts: Mapping[str, Counter[str]]
-) -> WordReader:
+    student: StaticStudent, bitext: Bitext, teacher: TextTeacher, encoder: TextTeacher,
+    counts: Mapping[str, Counter[str]],
+) -> WordReader:  # fmt: skip
     """Return a reader of unknown words by the teacher's words that stand in a vocabulary for themselves."""
     known = teacher_words(teacher)
     numbers = [student.tokenizer.token_to_id(WORD_START + word) for word in known.words]
@@ -113,7 +114,8 @@ def _reader(
     alike = F.cosine_similarity(vectors, known.vectors[there], dim=-1) > _SAME_MEANING
     english = unit_vectors(encoder, known.words)[there]  # all of them, which the cache then holds for every model
     foreign = [[word for word, _ in own.most_common(_MOST_SAMPLED)] for own in counts.values() if own]
-    return build_word_reader(encoder, rows[alike], english[alike], [unit_vectors(encoder, own) for own in foreign])
+    words = [unit_vectors(encoder, own) for own in foreign]
+    return build_word_reader(encoder, rows[alike], english[alike], words, map_sentences(encoder, bitext, teacher))
 
 
 @dataclass(frozen=True, eq=False)

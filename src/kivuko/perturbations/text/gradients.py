@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kivuko.encoders.modules import text_route
-from kivuko.encoders.reading import Reader, read_subwords
+from kivuko.encoders.reading import Reader, read_subwords, with_sentences
 from kivuko.encoders.student import StaticStudent
 from kivuko.errors import ModelError
 from kivuko.perturbations.edits import Edit, EditKind, apply_edit, edit_kinds
@@ -96,19 +96,19 @@ class StaticGradients:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Vectors:
-        vectors: Vectors = self._finish(self._means(self._weighed(texts))).numpy()
+        vectors: Vectors = self._finish(self._means(self._weighed(texts)), self._sentences(texts)).numpy()
         return vectors
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         return [one.ids for one in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def gradients(self, texts: Sequence[str], goal: TextGoal, rows: Sequence[int]) -> list[TokenGradients]:
-        """Give each vector its share of the mean's gradient; the reading of misspelled words is taken as fixed."""
+        """Give each vector its share of the mean's gradient; what a reader does is taken as fixed."""
         encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         weighed = self._weighed(texts)
-        means = self._means(weighed).requires_grad_()
+        means, sentences = self._means(weighed).requires_grad_(), self._sentences(texts)
         with torch.enable_grad():
-            (gradient,) = torch.autograd.grad(retrieval_loss(self._finish(means), goal, rows), means)
+            (gradient,) = torch.autograd.grad(retrieval_loss(self._finish(means, sentences), goal, rows), means)
         return [
             TokenGradients(
                 np.array(one.ids, dtype=np.int64),
@@ -135,8 +135,11 @@ class StaticGradients:
         starts = torch.tensor(np.cumsum([0, *(len(ids) for ids, _ in weighed)])[: len(weighed)], dtype=torch.long)
         return F.embedding_bag(flat, self.vectors, starts, mode="sum", per_sample_weights=shares)
 
-    def _finish(self, means: Tensor) -> Tensor:
-        features: dict[str, Any] = {"sentence_embedding": means, "modality": "text"}
+    def _sentences(self, texts: Sequence[str]) -> Tensor | None:
+        return None if self.reader is None else self.reader.sentences(texts)
+
+    def _finish(self, means: Tensor, sentences: Tensor | None = None) -> Tensor:
+        features: dict[str, Any] = {"sentence_embedding": with_sentences(means, sentences), "modality": "text"}
         for module in self.after:
             features = module(features)
         return F.normalize(rescaled(features["sentence_embedding"]), dim=-1)
