@@ -74,7 +74,14 @@ def _write_workspace(folder: Path) -> None:
 
 
 @pytest.fixture
-def example_folder(tmp_path_factory, monkeypatch):
+def few_teacher_words(monkeypatch):
+    """Start students from two thousand words of a teacher's vocabulary: to encode all of them takes twenty seconds."""
+    monkeypatch.setattr("kivuko.training.initialization._MOST", 2_000)
+    monkeypatch.setattr("kivuko.training.initialization._known", {})
+
+
+@pytest.fixture
+def example_folder(tmp_path_factory, monkeypatch, few_teacher_words):
     """Run in a new folder that holds the files that examples name."""
     written, _ = made_once(tmp_path_factory, "example-folder", _write_workspace)
     folder = tmp_path_factory.mktemp("example")
