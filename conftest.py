@@ -39,6 +39,24 @@ def _nothing_of_the_user(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _image_workers_are_ready():
+    """Import what a tower's preparation takes in the fork server of all workers that decode images.
+
+    A process has one fork server, and the first test to start it may ask for less: every worker of a later test would
+    import transformers by itself, which takes seconds.
+    """
+    from kivuko.search import decoding
+
+    start = decoding.start_fork_server
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            decoding, "start_fork_server",
+            lambda *modules: start(*modules, "transformers.image_processing_backends", "transformers.models"),
+        )  # fmt: skip
+        yield
+
+
 SENTENCES = {
     "a black cat": ("paka mweusi", "bisad madow"),
     "a white dog": ("mbwa mweupe", "eey cad"),
