@@ -41,6 +41,24 @@ def _nothing_of_the_user(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _image_workers_are_ready():
+    """Import what a tower's preparation takes in the fork server of all workers that decode images.
+
+    A process has one fork server, and the first test to start it may ask for less: every worker of a later test would
+    import transformers by itself, which takes seconds.
+    """
+    from kivuko.search import decoding
+
+    start = decoding.start_fork_server
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            decoding, "start_fork_server",
+            lambda *modules: start(*modules, "transformers.image_processing_backends", "transformers.models"),
+        )  # fmt: skip
+        yield
+
+
 SENTENCES = {
     "a black cat": ("paka mweusi", "bisad madow"),
     "a white dog": ("mbwa mweupe", "eey cad"),
@@ -76,7 +94,14 @@ def _write_workspace(folder: Path) -> None:
 
 
 @pytest.fixture
-def example_folder(tmp_path_factory, monkeypatch):
+def few_teacher_words(monkeypatch):
+    """Start students from two thousand words of a teacher's vocabulary: to encode all of them takes twenty seconds."""
+    monkeypatch.setattr("kivuko.training.initialization._MOST", 2_000)
+    monkeypatch.setattr("kivuko.training.initialization._known", {})
+
+
+@pytest.fixture
+def example_folder(tmp_path_factory, monkeypatch, few_teacher_words):
     """Run in a new folder that holds the files that examples name."""
     written, _ = made_once(tmp_path_factory, "example-folder", _write_workspace)
     folder = tmp_path_factory.mktemp("example")

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for command_checks, under any 
 
 
 @pytest.fixture
-def run_here(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+def run_here(monkeypatch, capsys, few_teacher_words) -> Callable[..., tuple[int, str, str]]:
     """Run a command in this process: (exit status, standard output, standard error)."""
 
     def run(*words: str) -> tuple[int, str, str]:

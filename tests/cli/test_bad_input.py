@@ -210,19 +210,6 @@ def test_a_recipe_with_a_byte_order_mark_is_read(distill, tmp_path):
     assert distill(tmp_path / "m", "--recipe", str(tmp_path / "mine.toml"))[0] == 0
 
 
-def test_a_study_takes_recipe_files(kivuko, tmp_path):
-    file, same = tmp_path / "mine.toml", tmp_path / "mse.toml"
-    for one in (file, same):
-        one.write_text('[[objective]]\nkind = "mse"\n')
-    words = ["study", "low-resource", "--languages", "sw", "--seeds", "1", "--steps", "2", "--sizes", "30"]
-    words += ["--no-translation", "--workers", "1"]
-    records = ["--records", str(tmp_path / "r.jsonl")]
-    refused(kivuko(*words, "--recipe", "mse", "--recipe", str(same), *records), "one name")
-    status, out, err = kivuko(*words, "--recipe", "mse", "--recipe", str(file), *records)
-    assert status == 0, err
-    assert any(line.startswith("mine ") for line in out.splitlines())
-
-
 def test_damaged_caches_are_named(kivuko, model, real_world, tmp_path, monkeypatch):
     # The real world is drawn; what other workers draw meanwhile may go while it is copied.
     shutil.copytree(cache_folder() / "emoji", tmp_path / "cache" / "emoji", ignore=shutil.ignore_patterns(".*.tmp"))

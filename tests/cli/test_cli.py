@@ -29,10 +29,16 @@ def kivuko(run_here):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    """One real run of the demo, in a process of its own, with few steps and two languages."""
+    """One real run of the demo, in a process of its own, with few steps, two languages and few words of the teacher."""
 
     def run(folder):
-        command = [sys.executable, "-c", "from kivuko.cli import main; main()"]
+        code = (
+            "from kivuko.cli import main\n"
+            "from kivuko.training import initialization\n"
+            "initialization._MOST = 2_000  # as few_teacher_words has it\n"
+            "main()\n"
+        )
+        command = [sys.executable, "-c", code]
         words = ["demo", "--out", str(folder / "out"), "--languages", "sw", "de", "--steps", "60"]
         done = subprocess.run([*command, *words], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

@@ -19,22 +19,46 @@ from tiny_bert import save_teacher
 
 RECIPE = '[[objective]]\nkind = "mse"\n[schedule]\nsteps = 20\nbatch_size = 8\nvalidate_every = 5\n'
 
-# Run the command; after the checkpoint of step 10 do something.
+# Run the command in forks of a process, and in each do something after the checkpoint of step 10. Prints the status of
+# each. The process has run the command once itself: to import what that takes is most of the time.
 DRIVER = """
-import os, resource, signal, sys
+import json, os, resource, signal, sys
 from kivuko.cli.main import main
 from kivuko.training import loop
 
-save = loop.save_checkpoint
+save, statuses, jobs = loop.save_checkpoint, {}, json.loads(sys.argv[1])
+sys.argv[1:] = jobs.pop("undisturbed")
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+for name, (action, words) in jobs.items():
+    child = os.fork()
+    if not child:
+        def save_and_act(folder, run, at, *rest):
+            save(folder, run, at, *rest)
+            if at.step == 10:
+                exec(action)
 
-def save_and_act(folder, run, at, *rest):
-    save(folder, run, at, *rest)
-    if at.step == 10:
-        {action}
-
-loop.save_checkpoint = save_and_act
-main()
+        loop.save_checkpoint = save_and_act
+        for stream, told in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(f"{name}.{told}", os.O_WRONLY | os.O_CREAT), stream)
+        sys.argv[1:] = words
+        try:
+            main()
+        except SystemExit as end:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code or 0)  # at once: Python would go through all that the forks share
+    statuses[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(json.dumps(statuses))
 """
+ACTIONS = {
+    "SIGHUP": "os.kill(os.getpid(), signal.SIGHUP)",
+    "Ctrl-C": "os.kill(os.getpid(), signal.SIGINT)",
+    "full disk": "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))",
+    "SIGKILL": "os.kill(os.getpid(), signal.SIGKILL)",
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +84,19 @@ def words(place, out):
     ]  # fmt: skip
 
 
-def process(place, out, action="pass"):
-    """Run the command in a process of its own; ``action`` is taken after the checkpoint of step 10."""
-    environment = {**os.environ, "KIVUKO_CACHE": str(place / "cache")}
-    command = [sys.executable, "-c", DRIVER.format(action=action), *words(place, out)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, preexec_fn=heed_signals)
+@pytest.fixture(scope="module")
+def stopped(place, tmp_path_factory):
+    """Runs that were stopped in several ways: (folder with a folder for each, the status of each); read only."""
+    folder = tmp_path_factory.mktemp("stopped")
+    jobs: dict[str, object] = {"undisturbed": words(place, folder / "m")}
+    jobs |= {name: (action, words(place, folder / name / "m")) for name, action in ACTIONS.items()}
+    environment = {**os.environ, "KIVUKO_CACHE": str(place / "cache"), "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps(jobs)], capture_output=True, text=True, env=environment, cwd=folder,
+        preexec_fn=heed_signals,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout.splitlines()[-1])
 
 
 def heed_signals():
@@ -81,25 +113,18 @@ def hidden(folder):
     return [entry.name for entry in folder.iterdir() if entry.name.startswith(".")]
 
 
-@pytest.mark.parametrize(
-    ("action", "status"),
-    [
-        ("os.kill(os.getpid(), signal.SIGHUP)", 128 + signal.SIGTERM),
-        ("os.kill(os.getpid(), signal.SIGINT)", 130),
-        ("resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))", 2),
-    ],
-    ids=["SIGHUP", "Ctrl-C", "full disk"],
-)
+@pytest.mark.parametrize(("name", "status"), [("SIGHUP", 128 + signal.SIGTERM), ("Ctrl-C", 130), ("full disk", 2)])
 def test_the_last_checkpoint_is_kept_and_the_next_run_ends_with_the_same_weights(
-    run_here, place, tmp_path, monkeypatch, action, status
+    run_here, place, stopped, tmp_path, monkeypatch, name, status
 ):
-    stopped = process(place, tmp_path / "m", action)
-    assert stopped.returncode == status, stopped.stderr
-    assert "Traceback" not in stopped.stderr
+    told = (stopped[0] / f"{name}.stderr").read_text("utf-8")
+    assert stopped[1][name] == status, told
+    assert "Traceback" not in told
+    shutil.copytree(stopped[0] / name, tmp_path, dirs_exist_ok=True)
     if status == 2:
-        assert "m.training" in stopped.stderr
-        assert "ulimit -f" in stopped.stderr
-        assert stopped.stderr.count("\n") == 1
+        assert "m.training" in told
+        assert "ulimit -f" in told
+        assert told.count("\n") == 1
     assert not (tmp_path / "m").exists()
     state = json.loads((tmp_path / "m.training" / "checkpoint.json").read_text("utf-8"))
     assert state["progressed"]["step"] == 10
@@ -161,8 +186,9 @@ DAMAGES = {
 }  # fmt: skip
 
 
-def test_damaged_caches_and_checkpoints_are_named(run_here, place, tmp_path, monkeypatch):
-    assert process(place, tmp_path / "m", "os.kill(os.getpid(), signal.SIGKILL)").returncode == -signal.SIGKILL
+def test_damaged_caches_and_checkpoints_are_named(run_here, place, stopped, tmp_path, monkeypatch):
+    assert stopped[1]["SIGKILL"] == -signal.SIGKILL
+    shutil.copytree(stopped[0] / "SIGKILL", tmp_path, dirs_exist_ok=True)
     folder = tmp_path / "m.training"
     (cached,) = (place / "cache" / "teacher").iterdir()
     copy = tmp_path / "cache" / "teacher" / cached.name

@@ -14,6 +14,7 @@ from kivuko.evaluation.records import Record
 from kivuko.studies.engine import run_study
 from kivuko.studies.grid import read_sizes
 from kivuko.studies.low_resource import LOW_RESOURCE
+from kivuko.studies.runs import save_run
 
 WORDS = ("study", "low-resource")
 
@@ -93,8 +94,9 @@ def test_the_table_has_the_mean_over_seeds_of_each_objective_and_size():
 
 
 def test_the_command_and_the_call_give_the_same_records_and_what_is_next_is_printed(
-    run_here, tiny_cldr, few_test_concepts, tmp_path
+    run_here, tiny_cldr, few_test_concepts, tmp_path, monkeypatch
 ):
+    """The command's runs are made by a worker, those of the call in this process."""
     records, optical = tmp_path / "r.jsonl", tmp_path / "optical.toml"
     optical.write_text('[[objective]]\nkind = "transport"\nregularization = 0.1\n')
     words = (*WORDS, "--recipe", "mse", str(optical), "--sizes", "8", "--seeds", "1", "--steps", "2",
@@ -105,12 +107,20 @@ def test_the_command_and_the_call_give_the_same_records_and_what_is_next_is_prin
     assert status == 0, err
     assert "optical, 8 pairs, seed 0" in err
     assert out.count("mse ") == 2
+    assert any(line.startswith("optical ") for line in out.splitlines()), "a recipe file is a row as others are"
     assert f"Next: kivuko report {records}" in out.replace("\n", " ")
     first = records.read_text("utf-8").splitlines()[1:]
     status, out, err = run_here(*words)
     assert status == 0, err
     assert "0 to go" in err
     assert records.read_text("utf-8").splitlines()[1:] == first
+
+    def run_all_here(todo, inputs, prepare, scratch, workers, watch):
+        perform = prepare(inputs)
+        for file in todo:
+            save_run(file, perform(file))
+
+    monkeypatch.setattr("kivuko.studies.engine.run_all", run_all_here)
     recipes = ["mse", str(optical)]
     run_study(LOW_RESOURCE, tmp_path / "call.jsonl", recipes=recipes, sizes=[8], seeds=1, steps=2, translation=False,
               languages=["sw", "mr"], cldr=tiny_cldr, workers=1)  # fmt: skip

@@ -1,12 +1,7 @@
-"""A tiny study; as a script, one that is killed after its first run, or whole ones.
-
-python killed_study.py CLDR kill RECORDS        kill this process when the first run is on disk
-python killed_study.py CLDR finish RECORDS...   run each study to its end; prints how many runs each made, as JSON
-"""
+"""A tiny study; as a script, one that is killed when its first run is on disk: python killed_study.py CLDR RECORDS."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -14,10 +9,10 @@ from pathlib import Path
 
 
 class Watch:
-    """Counts the runs that are made; kills the process after the first one if requested."""
+    """Notes nothing; kills the process after the first run if requested."""
 
     def __init__(self, deadly: bool = False) -> None:
-        self.deadly, self.made = deadly, []
+        self.deadly = deadly
 
     def planned(self, finished, waiting, workers) -> None:
         """Nothing to note."""
@@ -26,8 +21,7 @@ class Watch:
         """Nothing to note."""
 
     def ended(self, run, seconds) -> None:
-        """Note it, and die."""
-        self.made.append(run.label)
+        """Die, if that is requested."""
         if self.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -74,13 +68,8 @@ def main() -> None:
     from kivuko.studies.engine import Place, perform_study
     from kivuko.studies.low_resource import LOW_RESOURCE
 
-    inputs, made = tiny_bench(Path(sys.argv[1])), []
-    for records in sys.argv[3:]:
-        watch = Watch(sys.argv[2] == "kill")
-        place = Place(Path(records))
-        perform_study(LOW_RESOURCE, tiny_grid(), inputs, place, command="tiny", workers=1, watch=watch)
-        made.append(len(watch.made))
-    print(json.dumps(made))
+    inputs, place = tiny_bench(Path(sys.argv[1])), Place(Path(sys.argv[2]))
+    perform_study(LOW_RESOURCE, tiny_grid(), inputs, place, command="tiny", workers=1, watch=Watch(deadly=True))
 
 
 if __name__ == "__main__":

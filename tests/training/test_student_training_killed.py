@@ -24,21 +24,17 @@ POINTS = {
 }
 
 
-def tiny_run(task, folder, points):
-    command = [sys.executable, str(SCRIPT), task, str(folder), *points]
-    # Threads of the tokenizer do not survive a fork: left on by an earlier test's environment, a child waits for ever.
-    alone = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400, env=alone)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """(folder, first step of each resumed run, how each was killed); one run, "whole", is never interrupted."""
     folder = tmp_path_factory.mktemp("runs")
-    died = tiny_run("kill", folder, list(POINTS))
-    return folder, tiny_run("finish", folder, ["whole", *POINTS]), died
+    # Threads of the tokenizer do not survive a fork: left on by an earlier test's environment, a child waits for ever.
+    alone = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, str(SCRIPT), str(folder), *POINTS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400, env=alone)
+    assert done.returncode == 0, done.stderr
+    died, first_steps = json.loads(done.stdout.splitlines()[-1])
+    return folder, first_steps, died
 
 
 @pytest.mark.parametrize("point", POINTS)

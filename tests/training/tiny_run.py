@@ -1,7 +1,7 @@
 """A distillation that takes a fraction of a second; as a script, one that is killed and one that goes on.
 
-python tiny_run.py kill FOLDER POINT...   start a run per point in FOLDER/POINT, each kills itself at its point
-python tiny_run.py finish FOLDER POINT... end each of them; prints, as JSON, the first step that each took
+python tiny_run.py FOLDER POINT...   start a run per point in FOLDER/POINT, each kills itself at its point; then end
+each of them, and one, "whole", that was not killed. Prints, as JSON, how each died and its first step after.
 """
 
 from __future__ import annotations
@@ -148,12 +148,9 @@ def finish(folder: Path) -> int:
     return steps[0]
 
 
-def main(task: str, folder: Path, points: list[str]) -> None:
-    """See the top of the file. Each killed run is a process of its own."""
+def main(folder: Path, points: list[str]) -> None:
+    """See the top of the file. Each killed run is a process of its own, and so is what ends them."""
     torch.set_num_threads(1)
-    if task == "finish":
-        print(json.dumps({point: finish(folder / point) for point in points}))
-        return
     TinyRun(folder / "teacher").go()  # whatever torch imports on first use is imported once, not in every child
     signals = {}
     for point in points:
@@ -162,8 +159,8 @@ def main(task: str, folder: Path, points: list[str]) -> None:
             start_and_die(folder / point, point)
             os._exit(0)
         signals[point] = -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(json.dumps(signals))
+    print(json.dumps([signals, {point: finish(folder / point) for point in ["whole", *points]}]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), sys.argv[2:])
