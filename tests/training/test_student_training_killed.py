@@ -1,4 +1,4 @@
-"""A training that is killed with SIGKILL goes on in a new process and ends with the very same weights."""
+"""A training that is killed with SIGKILL goes on in another process and ends with the very same weights."""
 
 from __future__ import annotations
 
