@@ -106,7 +106,7 @@ def test_a_model_that_does_not_load_is_a_fault(sick):
 @pytest.mark.parametrize(
     "name",
     ["words.json", "spelling.json", "kivuko.json", "token_mean.safetensors", "tokenizer.json", "router_config.json",
-     "model.safetensors"],
+     "model.safetensors", "word_table.json", "word_reader.safetensors"],
 )  # fmt: skip
 def test_each_damaged_file_is_named_once(sick, name):
     for file in [*sick.rglob(name)] or [sick / name]:

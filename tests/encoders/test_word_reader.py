@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,15 +14,20 @@ from english_teacher import COLORS, NOUNS, bitext, save_teacher
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from kivuko.bitext.language_id import LanguageGuesser
 from kivuko.bitext.pairs import NO_PAIRS, Bitext, Pair
 from kivuko.encoders import word_reader
-from kivuko.encoders.model import About, encode_texts, load_encoder, save_model
-from kivuko.encoders.reading import words_read
+from kivuko.encoders.model import About, encode_texts, load_encoder, save_model, untrained_copy
+from kivuko.encoders.reading import reader_of, without_reading, words_read
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.vocabulary import WORD_START, train_vocabulary
 from kivuko.encoders.word_reader import WORD_READER_FILE, WordReader
-from kivuko.errors import CorruptFileError
+from kivuko.errors import CorruptFileError, UsageError
 from kivuko.perturbations.text.gradients import gradient_encoder
+from kivuko.perturbations.text.search import TextGoal
+from kivuko.search.encoding import encode_queries, unread_words
+from kivuko.serve.queries import query_reader
+from kivuko.training import word_vectors
 from kivuko.training.initialization import started_student, teacher_words, unit_vectors
 from kivuko.training.recipe import load_recipe
 from kivuko.training.word_vectors import add_word_vectors
@@ -78,8 +86,8 @@ def test_an_unknown_word_is_read_as_the_english_one_next_to_it(student, teacher)
     assert [words[place] for place in cosines.argmax(1).tolist()] == list(UNSEEN.values())
 
 
-@pytest.mark.parametrize("text", ["paka mweusi", "zebra", "12 345", "!?", ""])
-def test_what_is_known_or_no_word_stays_as_it_is(student, text):
+@pytest.mark.parametrize("text", ["paka mweusi", "zebra", "12 345", "!?", "", "黑猫在椅子上睡觉。"])
+def test_known_words_and_what_is_no_word_are_read_as_they_are(student, text):
     assert student.reader.weighted(student.tokenizer, [text]) == {}
     assert student.reader.other_readings(student.tokenizer, text) == {}
 
@@ -108,9 +116,63 @@ def test_the_text_as_a_whole_is_added_by_a_map_to_the_teachers_space(student, te
 
 
 @torch.no_grad()
-def test_a_text_without_a_token_stays_zero(student):
+def test_a_text_without_a_token_stays_zero(student, tmp_path):
     assert not student.encode_tokens([""]).pooled.any()
     assert student.encode_tokens([]).pooled.shape == (0, 32)
+    assert not encode_texts(loaded(student, tmp_path / "model"), [""]).any()
+    assert not gradient_encoder(student).encode([""]).any()
+
+
+def test_a_query_in_letters_that_the_vocabulary_lacks_is_read(student, tmp_path):
+    model = loaded(student, tmp_path / "model")
+    found = encode_queries(model, ["чёрная"])
+    np.testing.assert_allclose(found, encode_texts(model, ["чёрная"]), atol=1e-6)
+    assert unread_words(model, "чёрная") == ()
+    with pytest.raises(UsageError, match="no part of it"):
+        encode_queries(without_reading(model), ["чёрная"])
+
+
+def test_a_model_with_random_weights_has_no_reader(student, tmp_path):
+    model = loaded(student, tmp_path / "model")
+    assert reader_of(model) is not None
+    assert reader_of(untrained_copy(model)) is None
+    assert reader_of(model) is not None
+
+
+def test_a_copy_made_after_a_query_reads_the_same(student, tmp_path):
+    model = loaded(student, tmp_path / "model")
+    before = encode_texts(model, TEXTS)
+    np.testing.assert_allclose(encode_texts(copy.deepcopy(model), TEXTS), before, atol=1e-6)
+
+
+def test_readings_in_english_tell_nothing_of_the_language(student, tmp_path):
+    model = loaded(student, tmp_path / "model")
+    guesser = LanguageGuesser(["sw", "de"], ["punda", "zebra"], np.array([[5, 0], [0, 9]], dtype=np.float32))
+    searcher = SimpleNamespace(
+        model=SimpleNamespace(encoder=model), encode=lambda texts: encode_queries(model, texts),
+        readings=lambda text: words_read(model, text), unknown_words=lambda text: (),
+    )  # fmt: skip
+    (result,) = query_reader(searcher, guesser)(["punda"])
+    assert "zebra" in result.readings["punda"]
+    assert result.language.code == "sw"
+
+
+def test_threads_that_forget_each_others_words_read_the_same(student, monkeypatch):
+    texts = [*UNSEEN, "abcpunda", "mweusipaka", "pakamweusi"]
+    expected = student.reader.weighted(student.tokenizer, texts)
+    monkeypatch.setattr(word_reader, "_MOST_REMEMBERED", 2)
+    forgetful = replace(student.reader)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: forgetful.weighted(student.tokenizer, texts), range(20)))
+    for result in results:
+        assert {row: ids for row, (ids, _) in result.items()} == {row: ids for row, (ids, _) in expected.items()}
+
+
+def test_attacks_get_gradients_of_what_is_read(student, teacher):
+    goal = TextGoal(unit_vectors(teacher, ["zebra", "cat"]).numpy(), np.array([0, 1]))
+    for one in gradient_encoder(student).gradients(["punda mweusi", "paka"], goal, [0, 1]):
+        assert one.gradients.shape == (len(one.ids), 32)
+        assert one.gradients.any()
 
 
 def test_student_model_and_attacks_agree(student, tmp_path):
@@ -170,6 +232,20 @@ def test_an_encoder_that_does_not_help_is_not_kept(teacher, encoder):
     assert student.reader is None
 
 
+def test_no_english_word_in_the_vocabulary_no_reader(teacher, encoder, monkeypatch):
+    monkeypatch.setattr(word_vectors, "_SAME_MEANING", 2.0)
+    assert taught(teacher, encoder).reader is None
+
+
+def test_a_file_of_another_model_is_named(student, tmp_path):
+    loaded(student, tmp_path / "model")
+    file = tmp_path / "model" / WORD_READER_FILE
+    for changes in ({"rows": student.reader.rows + 10**6}, {"bias": torch.zeros(5), "weight": torch.zeros(5, 32)}):
+        replace(student.reader, **changes).save(file)
+        with pytest.raises(CorruptFileError, match=f"{WORD_READER_FILE}: of another model"):
+            load_encoder(tmp_path / "model")
+
+
 def test_a_round_trip_keeps_everything(student, tmp_path):
     student.reader.save(tmp_path / WORD_READER_FILE)
     again = WordReader.load(tmp_path / WORD_READER_FILE)
@@ -182,9 +258,10 @@ def test_a_round_trip_keeps_everything(student, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"rows": torch.tensor([0.5])}, {"rows": torch.zeros(0, dtype=torch.long)}, {"vectors": torch.zeros(2, 2)},
-        {"vectors": None}, {"mean": torch.full((32,), torch.nan)}, {"mean": torch.zeros(3)},
-        {"weight": torch.zeros(3, 3)}, {"bias": torch.full((32,), torch.inf)},
+        {"rows": torch.tensor([0.5])}, {"rows": torch.full((20,), -1)}, {"rows": torch.zeros(2, 2, dtype=torch.long)},
+        {"rows": torch.zeros(0, dtype=torch.long)}, {"vectors": torch.zeros(2, 2)}, {"vectors": None},
+        {"mean": torch.full((32,), torch.nan)}, {"mean": torch.zeros(3)}, {"weight": torch.zeros(3, 3)},
+        {"bias": torch.full((32,), torch.inf)},
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_named(student, tmp_path, change):

@@ -160,7 +160,11 @@ def test_progress_false_prints_nothing(distill, tmp_path, capsys):
         ({"seed": "a"}, UsageError, "seed='a': choose a whole number from 0 to 2**63 - 1."),
         ({"teacher": 5}, UsageError, "teacher=5: give a hub id or a folder, as text or a Path."),
         ({"teacher_prompt": 5}, UsageError, "teacher_prompt=5: give text."),
-        ({"student": None}, UsageError, "student=None: give static, small, a hub id or a folder, as text or a Path."),
+        (
+            {"student": None},
+            UsageError,
+            "student=None: give auto, static, static+ENCODER, small, a hub id or a folder, as text or a Path.",
+        ),
         ({"image_tower": 5}, UsageError, "image_tower=5"),
         ({"multi_vector": 5}, UsageError, "multi_vector=5: give a folder, as text or a Path."),
         ({"progress": "yes"}, UsageError, "progress='yes': give True, False or None."),

@@ -6,8 +6,12 @@ import pytest
 from english_teacher import COLORS, NOUNS, bitext, save_teacher
 
 import kivuko
+from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.word_reader import WORD_READER_FILE
-from kivuko.errors import KivukoError, UsageError
+from kivuko.errors import CorruptFileError, KivukoError, UsageError
+from kivuko.studies import low_resource
+from kivuko.studies.demo import run_demo
+from kivuko.studies.engine import run_study
 from kivuko.training import student_training
 from kivuko.training.recipe import load_recipe, parse_recipe
 from kivuko.training.recipes import recipe_text
@@ -64,7 +68,7 @@ def test_an_encoder_that_does_not_help_is_left_out_and_said_so(folders, tmp_path
 
 @pytest.mark.parametrize("recipe", ["optical", "mse", "optical-robust"])
 def test_a_recipe_without_word_vectors_takes_no_encoder(folders, tmp_path, recipe):
-    with pytest.raises(UsageError, match=rf"student static\+.*{recipe} is another"):
+    with pytest.raises(UsageError, match=rf"student static\+.*recipe {recipe} cannot use an encoder"):
         kivuko.distill({"sw": bitext()}, tmp_path / "model", teacher=folders[0], student=f"static+{folders[1]}",
                        recipe=recipe)  # fmt: skip
     assert not (tmp_path / "model").exists()
@@ -73,7 +77,7 @@ def test_a_recipe_without_word_vectors_takes_no_encoder(folders, tmp_path, recip
 def test_words_are_read_by_neighbors_or_by_an_encoder_not_by_both():
     content, name, where = recipe_text("optical-words")
     both = parse_recipe(content.replace("\nwords = true", "\nwords = true\nneighbors = true"), name, where)
-    with pytest.raises(UsageError, match="no neighbors"):
+    with pytest.raises(UsageError, match="neighbors = false"):
         split_student("static+encoder", both)
 
 
@@ -85,6 +89,41 @@ def test_an_encoder_that_is_not_there_is_one_line(folders, tmp_path, name):
     assert not (tmp_path / "model").exists()
 
 
+def test_a_study_and_the_demo_say_what_they_take(tmp_path):
+    for student in ("auto", "static+multilingual-e5-small"):
+        with pytest.raises(UsageError, match="a study takes static"):
+            run_study(low_resource.LOW_RESOURCE, records=tmp_path / "records.jsonl", student=student)
+    for student, message in (("small", "the demo takes static"), ("static+", "name an encoder after the plus")):
+        with pytest.raises(UsageError, match=message):
+            run_demo(tmp_path / "demo", student=student)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_english_text_is_for_a_pretrained_student_whichever_way_it_is_chosen(folders, tmp_path, monkeypatch):
+    english = ["a black cat", "a red bird"]
+    for named in ("static", "static+anything"):
+        monkeypatch.setenv("KIVUKO_STUDENT", named)
+        with pytest.raises(UsageError, match="a static student has no projection"):
+            kivuko.distill({"sw": bitext()}, tmp_path / "model", teacher=folders[0], english=english)
+
+
+def test_another_encoder_in_the_same_folder_makes_another_model(folders, monkeypatch):
+    teacher, encoder = load_teacher(folders[0]), f"static+{folders[1]}"
+    job = student_training.Job(bitext(), bitext(), load_recipe("optical-words"), encoder)
+    key = student_training.job_key(job, teacher)
+    assert student_training.job_key(job, teacher) == key
+    monkeypatch.setattr(student_training.word_encoder(str(folders[1])), "fingerprint", "another")
+    assert student_training.job_key(job, teacher) != key
+
+
+def test_a_resumed_training_fits_the_same_map(folders, tmp_path, scores):
+    teacher = load_teacher(folders[0])
+    recipe = load_recipe("optical-words").with_schedule(steps=3)
+    job = student_training.Job(bitext(), bitext(), recipe, f"static+{folders[1]}", 100)
+    first, resumed = (student_training.train_student(job, teacher, tmp_path / "steps") for _ in range(2))
+    assert (first.student.reader.weight == resumed.student.reader.weight).all()
+
+
 def test_the_automatic_student_is_what_is_installed_and_the_recipe_can_use(monkeypatch):
     words, plain = load_recipe("optical-words"), load_recipe("optical")
     monkeypatch.setenv("KIVUKO_STUDENT", "small")
@@ -92,5 +131,17 @@ def test_the_automatic_student_is_what_is_installed_and_the_recipe_can_use(monke
     monkeypatch.delenv("KIVUKO_STUDENT")
     for here, expected in ((True, "static+multilingual-e5-small"), (False, "static")):
         monkeypatch.setattr(student_training, "e5_is_here", lambda here=here: here)
+        monkeypatch.setattr(student_training, "word_encoder", lambda name: None)
         assert automatic_student(words) == expected
         assert automatic_student(plain) == "static"
+
+
+def test_an_encoder_that_does_not_load_is_said_and_not_chosen(monkeypatch, capsys):
+    def breaks(name):
+        raise CorruptFileError(f"{name}: damaged.")
+
+    monkeypatch.delenv("KIVUKO_STUDENT")
+    monkeypatch.setattr(student_training, "e5_is_here", lambda: True)
+    monkeypatch.setattr(student_training, "word_encoder", breaks)
+    assert automatic_student(load_recipe("optical-words")) == "static"
+    assert "multilingual-e5-small: damaged" in capsys.readouterr().err

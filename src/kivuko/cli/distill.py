@@ -43,8 +43,9 @@ POSITIVE = Share(0, min_open=True)
     "--student",
     default="auto",
     show_default=True,
-    help="static, static+ENCODER (which reads unknown words), small, or an encoder to fine-tune. "
-    "auto: static+multilingual-e5-small where it is installed, else static.",
+    help="static (a table of word vectors), static+ENCODER (a multilingual encoder also reads unknown words), small (a "
+    "small transformer), or an encoder to fine-tune. auto: static+multilingual-e5-small if it is installed and the "
+    "recipe makes word vectors, else static; $KIVUKO_STUDENT overrides it.",
 )
 @click.option(
     "--english", type=PATH, metavar="FILE",
@@ -110,6 +111,6 @@ def command(sources: tuple[str, ...], out: Path, **options: Any) -> None:
     about = model.about
     assert about is not None
     score = f"validation MRR {about.validation_score:.3f} (text to English text)"
-    show(f"{out}: step {about.best_step:,} was best, {score}")
+    show(f"{out}: student {about.student}; step {about.best_step:,} was best, {score}")
     if model.has_images:
         show(f'Next: kivuko evaluate {out}   or   kivuko search {out} "..."')

@@ -204,7 +204,7 @@ def _closeness_as_json(closeness: Closeness | None) -> dict[str, Any]:
 
 
 def _print_readings(searcher: Searcher, text: str, unknown: Sequence[str]) -> None:
-    """Print the misspelled words of a query with their readings, and its out-of-vocabulary words."""
+    """Print the misspelled and unknown words of a query with their readings, and its out-of-vocabulary words."""
 
     for word, readings in searcher.readings(text).items():
         show(f"'{word}' read as {_shares(readings)}")

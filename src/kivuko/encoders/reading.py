@@ -18,9 +18,14 @@ Subwords = tuple[list[int], list[float] | None]  # numbers, and their weights wh
 
 
 class Reader(Protocol):
-    """What reads some words as others; it is kept in a file beside the model's modules."""
+    """A way to read misspelled or unknown words; it is kept in a file beside the model's modules."""
 
     file: ClassVar[str]
+    in_english: ClassVar[bool]  # words are read as English ones, else as others of their language
+
+    def fits(self, vocabulary: int, dim: int) -> bool:
+        """Return True if it may belong to a model with so many tokens and so wide vectors."""
+        ...
 
     def weighted(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
         """Return the subwords and weights of the texts that are read otherwise, by the row of the text."""
@@ -93,6 +98,12 @@ def read_words(model: Any, reader: Reader) -> None:
         reading = ReadingStaticEmbedding(route[0].tokenizer, embedding_weights=route[0].embedding.weight.detach())
         reading.reader = reader
         route[0] = reading.eval()
+
+
+def reader_of(model: Any) -> Reader | None:
+    """Return what a loaded model reads words by; None if it reads them as they are written."""
+    reader: Reader | None = getattr(text_modules(model)[0], "reader", None)
+    return reader
 
 
 def words_read(model: Any, text: str) -> Mapping[str, Mapping[str, float]]:

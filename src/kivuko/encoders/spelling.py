@@ -50,6 +50,7 @@ class SpellingNeighbors(WordCounts):
     """The words of a bitext, by which misspelled ones are read."""
 
     file: ClassVar[str] = SPELLING_FILE
+    in_english: ClassVar[bool] = False
     _row: dict[str, int] = field(init=False, repr=False)
     _near: dict[str, _Near] = field(init=False, repr=False, default_factory=dict)
 
@@ -81,7 +82,10 @@ class SpellingNeighbors(WordCounts):
         return {row: _weighed(one, spans[row], readings[row], pieces) for row, one in zip(rows, encoded, strict=True)}
 
     def sentences(self, texts: Sequence[str]) -> None:
-        """Nothing is added to the vectors of texts."""
+        """Return None: nothing is added to the vectors of texts."""
+
+    def fits(self, vocabulary: int, dim: int) -> bool:
+        return True
 
     def other_readings(self, tokenizer: Tokenizer, text: str) -> dict[str, dict[str, float]]:
         """Return the words that are read as others: word -> {reading: share}, likeliest first."""

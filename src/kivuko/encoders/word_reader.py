@@ -8,6 +8,7 @@ to the teacher's space, is added; docs/experiments.md, 46.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from kivuko.encoders.reading import Subwords
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.vocabulary import WORD_START, word_cutter
+from kivuko.encoders.word_tokens import UNSPACED
 from kivuko.errors import KivukoError, unreadable
 from kivuko.progress import note
 from kivuko.text import words_normalized
@@ -38,6 +40,9 @@ _MOST_REMEMBERED = 20_000  # words whose readings are kept in memory: some 10 MB
 _ENCODED_AT_ONCE = 128
 _TENSORS = ("rows", "vectors", "mean", "weight", "bias")
 
+_encoders: dict[str, TextTeacher | None] = {}  # by what loads them; None: not on this machine
+_loading = threading.Lock()
+
 
 @dataclass(frozen=True, eq=False)
 class WordReader:
@@ -46,7 +51,7 @@ class WordReader:
     Attributes:
         encoder: hub id or folder of the encoder.
         rows: the English words' numbers in the vocabulary, int64 [words].
-        vectors: the encoder's vectors of them, less their mean, of length 1: float16 [words, width].
+        vectors: the encoder's vectors of them, less their own mean: unit vectors, float16 [words, width].
         mean: the encoder's mean vector of words of other languages, float32 [width].
         weight, bias: of the map from the encoder's vectors of texts to the teacher's, float32 [dim, width] and [dim].
     """
@@ -58,51 +63,55 @@ class WordReader:
     weight: Tensor
     bias: Tensor
     file: ClassVar[str] = WORD_READER_FILE
+    in_english: ClassVar[bool] = True
     _known: dict[str, tuple[list[int], list[float]]] = field(init=False, repr=False, default_factory=dict)
+
+    def fits(self, vocabulary: int, dim: int) -> bool:
+        return int(self.rows.max()) < vocabulary and len(self.bias) == dim
+
+    def load_encoder(self) -> TextTeacher | None:
+        """Load the encoder if it is on this machine; None, and a note that says why, if it is not or is another."""
+        encoder = load_word_encoder(self.encoder)
+        return encoder if encoder is not None and encoder.dim == len(self.mean) else None
 
     def weighted(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, Subwords]:
         """Return the subwords and weights of the texts with unknown words, by the row of the text."""
         texts = [words_normalized(text) for text in texts]
-        unknown = self._unknown(tokenizer, texts)
-        self._read([word for words in unknown.values() for word in words])
-        if not self._known:  # the encoder is not on this machine
-            return {}
+        unknown = _unknown_words(tokenizer, texts)
+        readings = self._readings([word for words in unknown.values() for word in words])
         encoded = tokenizer.encode_batch_fast([texts[row] for row in unknown], add_special_tokens=False)
         result: dict[int, Subwords] = {}
         for (row, words), one in zip(unknown.items(), encoded, strict=True):
             ids, weights = list(one.ids), [1.0] * len(one.ids)
-            for word in words:
-                near, shares = self._known[word]
+            for near, shares in (readings[word] for word in words if word in readings):
                 ids += near
                 weights += [_WEIGHT * share for share in shares]
-            result[row] = ids, weights
+            if len(ids) > len(one.ids):
+                result[row] = ids, weights
         return result
 
     def sentences(self, texts: Sequence[str]) -> Tensor | None:
         """Return the encoder's vectors of texts, mapped, float32 [texts, dim]; None without the encoder."""
-        if not texts or (encoder := load_word_encoder(self.encoder)) is None:
+        if not texts or (encoder := self.load_encoder()) is None:
             return None
         mapped = F.linear(unit_vectors_of(encoder, texts), self.weight, self.bias)
         return _SENTENCE * F.normalize(rescaled(mapped), dim=-1)
 
     def other_readings(self, tokenizer: Tokenizer, text: str) -> Mapping[str, Mapping[str, float]]:
         """Return the unknown words of a text: word -> {English word: share}, likeliest first."""
-        words = self._unknown(tokenizer, [words_normalized(text)]).get(0, [])
-        self._read(words)
-        result: dict[str, dict[str, float]] = {}
-        for word in words if self._known else ():
-            spelled = {
+        words = _unknown_words(tokenizer, [words_normalized(text)]).get(0, [])
+        return {
+            word: {
                 (tokenizer.id_to_token(number) or "").removeprefix(WORD_START): share
-                for number, share in zip(*self._known[word], strict=True)
-                if share >= _SHOWN
+                for place, (number, share) in enumerate(zip(*own, strict=True))
+                if not place or share >= _SHOWN
             }
-            if spelled:
-                result[word] = spelled
-        return result
+            for word, own in self._readings(words).items()
+        }
 
     def save(self, file: Path) -> None:
-        tensors = {name: getattr(self, name) for name in _TENSORS}
-        save_file({name: one.contiguous() for name, one in tensors.items()}, file, metadata={"encoder": self.encoder})
+        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        save_file(tensors, file, metadata={"encoder": self.encoder})
 
     @classmethod
     def load(cls, file: Path) -> Self | None:
@@ -113,10 +122,10 @@ class WordReader:
             with safe_open(file, framework="pt") as stored:
                 rows, vectors, mean, weight, bias = (stored.get_tensor(name) for name in _TENSORS)
                 encoder = (stored.metadata() or {})["encoder"]
-            if vectors.shape != (len(rows), len(mean)) or not len(rows) or rows.dtype != torch.int64:
+            if rows.ndim != 1 or not len(rows) or rows.dtype != torch.int64 or int(rows.min()) < 0:
+                raise ValueError("not numbers of words")
+            if vectors.shape != (len(rows), len(mean)) or weight.shape != (len(bias), len(mean)):
                 raise ValueError("tensors of other shapes")
-            if weight.shape != (len(bias), len(mean)):
-                raise ValueError("a map of another shape")
             if not all(one.isfinite().all() for one in (vectors, mean, weight, bias)):
                 raise ValueError("not finite numbers")
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as problem:
@@ -127,36 +136,42 @@ class WordReader:
     def _english(self) -> Tensor:
         return self.vectors.float()
 
-    def _unknown(self, tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, list[str]]:
-        """Return the words of each text that are cut into subwords or out of vocabulary, by the row of the text."""
-        cut = word_cutter(tokenizer)
-        result: dict[int, list[str]] = {}
-        for row, text in enumerate(texts):
-            words = [
-                word
-                for word in cut(text)
-                if any(letter.isalpha() for letter in word) and tokenizer.token_to_id(WORD_START + word) is None
-            ]
-            if words:
-                result[row] = words
-        return result
-
-    def _read(self, words: Sequence[str]) -> None:
-        """Find the English words near each word, unless they are known already."""
-        new = sorted({word for word in words if word not in self._known}, key=lambda word: (len(word), word))
-        if not new or (encoder := load_word_encoder(self.encoder)) is None:
-            return
+    def _readings(self, words: Sequence[str]) -> dict[str, tuple[list[int], list[float]]]:
+        """Return the English words near each word, numbers and shares; nothing without the encoder."""
+        result = {word: own for word in words if (own := self._known.get(word)) is not None}
+        new = sorted(set(words) - result.keys())
+        if not new or (encoder := self.load_encoder()) is None:
+            return result
         if len(self._known) + len(new) > _MOST_REMEMBERED:
             self._known.clear()
-            new = sorted(set(words), key=lambda word: (len(word), word))
-        english = self._english
         for start in range(0, len(new), _ENCODED_AT_ONCE):
             part = new[start : start + _ENCODED_AT_ONCE]
             vectors = F.normalize(unit_vectors_of(encoder, part) - self.mean, dim=-1)
-            cosines, places = (vectors @ english.T).topk(min(_NEAREST, len(english)), dim=1)
+            cosines, places = (vectors @ self._english.T).topk(min(_NEAREST, len(self.rows)), dim=1)
             shares = torch.softmax(cosines / _TEMPERATURE, dim=1)
             for word, ids, own in zip(part, self.rows[places].tolist(), shares.tolist(), strict=True):
-                self._known[word] = ids, own
+                result[word] = self._known[word] = ids, own
+        return result
+
+
+def _unknown_words(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[int, list[str]]:
+    """Return the words of each text that are cut into subwords or out of vocabulary, by the row of the text.
+
+    In scripts without spaces what stands between them is no word.
+    """
+    cut = word_cutter(tokenizer)
+    result: dict[int, list[str]] = {}
+    for row, text in enumerate(texts):
+        words = [
+            word
+            for word in cut(text)
+            if any(letter.isalpha() for letter in word)
+            and not UNSPACED.search(word)
+            and tokenizer.token_to_id(WORD_START + word) is None
+        ]
+        if words:
+            result[row] = words
+    return result
 
 
 def build_word_reader(
@@ -175,18 +190,31 @@ def build_word_reader(
 
 
 def unit_vectors_of(encoder: TextTeacher, texts: Sequence[str]) -> Tensor:
-    """Return the encoder's vectors of words or texts, of length 1: float32 [texts, width]."""
+    """Return the encoder's vectors of words or texts, of length 1, without a cache: float32 [texts, width]."""
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # those of like length together
     parts = [order[start : start + _ENCODED_AT_ONCE] for start in range(0, len(order), _ENCODED_AT_ONCE)]
     vectors = torch.cat([encoder.encode_tokens([texts[place] for place in part]).pooled.cpu() for part in parts])
     return F.normalize(rescaled(vectors), dim=-1)[torch.tensor(order).argsort()]
 
 
-@functools.lru_cache(maxsize=2)
+def word_encoder(source: str) -> TextTeacher:
+    """Load an encoder, from the hub if necessary, once; KivukoError if there is none. It stays on the CPU."""
+    with _loading:
+        encoder = _encoders.get(source)
+        if encoder is None:
+            encoder = load_teacher(source)
+            _encoders.clear()  # one at a time: they are large
+            _encoders[source] = _encoders[encoder.source] = encoder
+        return encoder
+
+
 def load_word_encoder(source: str) -> TextTeacher | None:
-    """Load an encoder that is on this machine; None, and a note that says why, if it is not."""
-    try:
-        return load_teacher(source, fetch=False)
-    except KivukoError as problem:
-        note(f"warning: words that the model does not know are read by their subwords only: {problem}")
-        return None
+    """Load an encoder that is on this machine, once; None, and a note that says why, if it is not."""
+    with _loading:
+        if source not in _encoders:
+            try:
+                _encoders[source] = load_teacher(source, fetch=False)
+            except KivukoError as problem:
+                _encoders[source] = None
+                note(f"warning: words that the model does not know are read by their subwords only: {problem}")
+        return _encoders[source]

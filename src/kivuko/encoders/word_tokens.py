@@ -19,7 +19,7 @@ Span = tuple[int, int]  # where a stretch of text begins and ends, in characters
 # Ethiopic texts may separate words by U+1361 instead of a space.
 _WORD = regex.compile(r"[^\s\u1361]+")
 # Scripts written without spaces between words, with the punctuation that goes with them.
-_UNSPACED = regex.compile(r"[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}\p{scx=Myanmar}]+")
+UNSPACED = regex.compile(r"[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Lao}\p{scx=Khmer}\p{scx=Myanmar}]+")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _spans(text: str, tokens: Sequence[Span]) -> list[Span]:
     spans: list[Span] = []
     for word in _WORD.finditer(text):
         cuts = {word.start(), word.end()}
-        for run in _UNSPACED.finditer(text, word.start(), word.end()):
+        for run in UNSPACED.finditer(text, word.start(), word.end()):
             cuts |= {run.start(), run.end()} | {
                 *edges[bisect_left(edges, run.start()) : bisect_right(edges, run.end())]
             }

@@ -13,7 +13,9 @@ from kivuko.datasets.collections.collection import UNDETERMINED, Collection, Doc
 from kivuko.datasets.sentences import Sentences
 from kivuko.encoders.loading import folder_fingerprint, model_kind
 from kivuko.encoders.model import Model, load_model, quiet
+from kivuko.encoders.reading import reader_of
 from kivuko.encoders.teacher import TextTeacher, teacher_of
+from kivuko.encoders.word_reader import WordReader
 from kivuko.errors import DataError, ModelError, UsageError, wrap_errors
 from kivuko.evaluation import evaluator
 from kivuko.evaluation.evaluate import Options
@@ -278,6 +280,8 @@ def collection_encoders(
             f"{model.path or model.name}: encodes no text, so it cannot search a text collection. Name another model."
         )
     space = folder_fingerprint(model.path) if model.path is not None else None
+    if space and isinstance(reader := reader_of(encoder), WordReader) and reader.load_encoder() is not None:
+        space += " with its encoder"
     if about is None:
         return Encoders(
             _with_prompt(encoder, "document", batch_size),

@@ -90,7 +90,7 @@ class TowerEncoder:
 def encode_queries(model: Any, texts: Sequence[str], name: str = "the model") -> Vectors:
     """Return unit vectors of cleaned queries, float32 [queries, dim]; ``name``: of the model, for messages."""
     for text in texts:
-        if not has_known_token(model, text):
+        if not has_known_token(model, text) and not words_read(model, text):
             raise _unknown(text)
     vectors = _encoded(model, texts) if texts else np.empty((0, 0), dtype=np.float32)
     if not np.isfinite(vectors).all():

@@ -128,7 +128,11 @@ class Searcher:
 
     def load(self) -> Searcher:
         """Load the model and what ``closeness`` needs, and load or build the vector index, now instead of later."""
-        _ = self.model, self.index.vector_index
+        from kivuko.encoders.reading import reader_of
+
+        if (reader := reader_of(self.model.encoder)) is not None:
+            reader.sentences(["a"])  # loads its encoder
+        _ = self.index.vector_index
         self._open_background()
         return self
 

@@ -16,6 +16,7 @@ from kivuko.bitext.language_id import LanguageGuess, LanguageGuesser
 from kivuko.encoders.known_words import WORDS_FILE as WORDS
 from kivuko.encoders.known_words import WordCounts
 from kivuko.encoders.model import read_about
+from kivuko.encoders.reading import reader_of
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.errors import KivukoError, UsageError
 from kivuko.progress import note
@@ -23,13 +24,12 @@ from kivuko.progress import note
 
 def language_guesser(model: Any, folder: Path | str) -> LanguageGuesser:
     """Return a language guesser for a loaded model, with the word counts in its folder if it has any."""
-    route = model[0].sub_modules["text"] if hasattr(model[0], "sub_modules") else model
     try:
         if (words := WordCounts.load(Path(folder) / WORDS)) is not None:
             return LanguageGuesser(words.languages, words.words, words.counts)
     except KivukoError as problem:  # search works without them
         note(f"warning: {problem} Until then the language of a query is guessed without them.")
-    spelling = getattr(route[0], "reader", None)
+    spelling = reader_of(model)
     if isinstance(spelling, SpellingNeighbors):  # of older models, without such a file
         return LanguageGuesser(spelling.languages, spelling.words, spelling.counts)
     with contextlib.suppress(KivukoError):
@@ -45,7 +45,7 @@ class ReadQuery:
     text: str  # cleaned
     vector: NDArray[np.float32]  # unit vector [dim]
     language: LanguageGuess
-    readings: Mapping[str, Mapping[str, float]]  # misspelled word -> reading -> share, likeliest first
+    readings: Mapping[str, Mapping[str, float]]  # word that is read as others -> reading -> share, likeliest first
     unknown: tuple[str, ...] = ()  # out-of-vocabulary words
 
 
@@ -61,12 +61,12 @@ def query_reader(searcher: Any, guesser: LanguageGuesser) -> Read:
             vectors = searcher.encode(texts)
         except UsageError as problem:
             return [problem] if len(texts) == 1 else [read([text])[0] for text in texts]
+        reader = reader_of(searcher.model.encoder)
         results: list[Result] = []
         for text, vector in zip(texts, vectors, strict=True):
             readings = searcher.readings(text)
-            results.append(
-                ReadQuery(text, vector, guesser.guess(text, readings), readings, searcher.unknown_words(text))
-            )
+            own = None if reader is not None and reader.in_english else readings  # English tells nothing of a language
+            results.append(ReadQuery(text, vector, guesser.guess(text, own), readings, searcher.unknown_words(text)))
         return results
 
     return read

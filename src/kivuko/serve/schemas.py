@@ -104,14 +104,14 @@ class Language(BaseModel):
 
 
 class Share(BaseModel):
-    """A reading of a misspelled word, and its probability."""
+    """A word that a misspelled or unknown word is read as, and its share."""
 
     word: str
     share: float
 
 
 class Reading(BaseModel):
-    """A misspelled word and its readings, likeliest first."""
+    """A misspelled or unknown word and its readings, likeliest first."""
 
     word: str
     read_as: list[Share]

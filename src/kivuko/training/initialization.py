@@ -24,6 +24,7 @@ from kivuko.encoders.loading import hash_tensors
 from kivuko.encoders.student import StaticStudent, TransformerStudent
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import PAD, UNKNOWN, WORD_START, add_words, case_forms, train_vocabulary
+from kivuko.encoders.word_reader import unit_vectors_of
 from kivuko.errors import ModelError
 from kivuko.languages import language
 from kivuko.perturbations.graphemes import script_name
@@ -42,6 +43,7 @@ _SHORTEST = 3  # letters of a subword whose spelling says something
 _MOST_WORDS = 20_000  # that join a pretrained vocabulary
 _MOST_SUBWORDS = 8_000  # of an unseen script
 _DOTS = 0.1  # share of İ and ı among i, I, İ and ı from which a language has them; about 0.3 in Turkish
+_ENCODED_AT_ONCE = 2_048  # texts whose length is evened out
 _MOST_MAPPED = 5_000  # sentences that a projection is fitted to
 _FITTING_STEPS, _FITTING_BATCH, _FITTING_RATE, _FITTING_TEMPERATURE = 300, 512, 0.001, 0.05  # of a projection
 _ENOUGH = 1_000  # pairs that tell whether a vocabulary has the letters of a language
@@ -362,27 +364,42 @@ def map_pairs(
     ``map_english``.
     """
     english, goal = map_english(student, [pair.english for pair in bitext.pairs], teacher, encoded, more)
-    row = {text: place for place, text in enumerate(english)}
-    pairs = [pair for pair in bitext.pairs if pair.english in row]
-    inputs = _own_vectors(student, [*(pair.text for pair in pairs), *english])
-    targets = torch.tensor([*(row[pair.english] for pair in pairs), *range(len(english))])
+    texts, targets = _among(bitext, english)
+    inputs = _own_vectors(student, texts)
     _fit_map(student.projection, *(one.to(student.device) for one in (inputs, targets, goal)))
 
 
-def map_sentences(encoder: TextTeacher, bitext: Bitext, teacher: TextTeacher) -> torch.nn.Linear:
-    """Return a linear map from an encoder's unit vectors to the teacher's, fitted to pairs as ``map_pairs`` does it."""
+def map_sentences(
+    encoder: TextTeacher, bitext: Bitext, teacher: TextTeacher, encoded: TeacherVectors | None = None
+) -> torch.nn.Linear:
+    """Return a linear map from an encoder's unit vectors to the teacher's, fitted to pairs as ``map_pairs`` does it.
+
+    ``encoded``: the teacher's vectors of the bitext's English, if they are known.
+    """
     english = _of_every_length(pair.english for pair in bitext.pairs)
-    row = {text: place for place, text in enumerate(english)}
-    pairs = [pair for pair in bitext.pairs if pair.english in row]
-    inputs = unit_vectors(encoder, [*(pair.text for pair in pairs), *english])
-    targets = torch.tensor([*(row[pair.english] for pair in pairs), *range(len(english))])
-    goal = unit_vectors(teacher, english)
-    projection = _ridge_map(inputs[len(pairs) :], goal)
+    texts, targets = _among(bitext, english)
+    with progress_bar("fitting a map of sentences") as report:
+        parts = []
+        for at in range(0, len(texts), _ENCODED_AT_ONCE):
+            parts.append(unit_vectors_of(encoder, texts[at : at + _ENCODED_AT_ONCE]))
+            report(min(at + _ENCODED_AT_ONCE, len(texts)), len(texts))
+    inputs, goal = torch.cat(parts), _unit(encoded or teacher_vectors(teacher, english), english)
+    projection = _ridge_map(inputs[-len(english) :], goal)
     _fit_map(projection, inputs, targets, goal)
     return projection.requires_grad_(False)
 
 
+def _among(bitext: Bitext, english: Sequence[str]) -> tuple[list[str], Tensor]:
+    """Return the texts of the pairs with this English and then itself, and the place of each one's English, int64."""
+    row = {text: place for place, text in enumerate(english)}
+    pairs = [pair for pair in bitext.pairs if pair.english in row]
+    return [*(pair.text for pair in pairs), *english], torch.tensor(
+        [*(row[pair.english] for pair in pairs), *range(len(english))]
+    )
+
+
 def _ridge_map(inputs: Tensor, goal: Tensor) -> torch.nn.Linear:
+    """Return the map by ridge regression from vectors [n, width] to others [n, dim]."""
     weight, bias = ridge(inputs, goal)
     projection = torch.nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():

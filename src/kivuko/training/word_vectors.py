@@ -23,12 +23,13 @@ from kivuko.bitext.word_alignment import align_units
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.teacher import TextTeacher
 from kivuko.encoders.vocabulary import WORD_START, add_words, scored_pieces, word_cutter
-from kivuko.encoders.word_reader import WordReader, build_word_reader
+from kivuko.encoders.word_reader import WordReader, build_word_reader, unit_vectors_of
 from kivuko.encoders.word_table import WordTable
 from kivuko.progress import progress_bar
 from kivuko.text import word_list
 from kivuko.training.initialization import alike, map_sentences, sentence_groups, teacher_words, unit_vectors
 from kivuko.training.recipe import Start
+from kivuko.training.teacher_vectors import TeacherVectors
 
 _MOST_LISTED = 50_000  # words of a dictionary that are looked at
 _MOST_TRANSLATIONS = 8  # of a word of a dictionary
@@ -55,12 +56,14 @@ def add_word_vectors(
     start: Start,
     score: Callable[[StaticStudent], float],
     encoder: TextTeacher | None = None,
+    vectors: TeacherVectors | None = None,
 ) -> tuple[StaticStudent, WordTable, float]:
     """Return a student whose vocabulary holds whole words too, the word table, and the student's score.
 
     ``dictionary``: pairs of a word and its translations, separated by commas. Of some shares of the sources of a word's
     vector those with the best ``score`` are taken; the student stays as it is where none is better. A multilingual
-    ``encoder`` then reads the words that the vocabulary still lacks, if that is better.
+    ``encoder`` then reads the words that the vocabulary still lacks, if that is better. ``vectors``: the teacher's of
+    the bitext's English, if they are known.
     """
     cut = word_cutter(student.tokenizer)
     texts = {code: [cut(pair.text) for pair in pairs] for code, pairs in bitext.by_language().items()}
@@ -92,30 +95,34 @@ def add_word_vectors(
                 best, reached = candidate, now
             report(2 + len(texts) + number, total)
         if encoder is not None and best is not student:
-            best.reader = _reader(best, bitext, teacher, encoder, counts)
-            if (now := score(best)) <= reached:
-                best.reader, now = None, reached
-            reached = now
-            report(total, total)
+            best.reader = _reader(best, bitext, vectors, teacher, encoder, counts)
+            if best.reader is not None and (now := score(best)) > reached:
+                reached = now
+            else:
+                best.reader = None
+        report(total, total)
     return best, table.with_dictionary(kept), reached
 
 
 def _reader(
-    student: StaticStudent, bitext: Bitext, teacher: TextTeacher, encoder: TextTeacher,
+    student: StaticStudent, bitext: Bitext, vectors: TeacherVectors | None, teacher: TextTeacher, encoder: TextTeacher,
     counts: Mapping[str, Counter[str]],
-) -> WordReader:  # fmt: skip
-    """Return a reader of unknown words by the teacher's words that stand in a vocabulary for themselves."""
+) -> WordReader | None:  # fmt: skip
+    """Return a reader of unknown words by the teacher's words that stand in a vocabulary for themselves, if any do."""
     known = teacher_words(teacher)
     numbers = [student.tokenizer.token_to_id(WORD_START + word) for word in known.words]
     there = [place for place, number in enumerate(numbers) if number is not None]
     rows = torch.tensor([numbers[place] for place in there], dtype=torch.long)
-    vectors = student.embedding.weight.detach().cpu()[rows]
+    own = student.embedding.weight.detach().cpu()[rows]
     # A word of another language may be spelled as an English one, and have the vector of its own meaning.
-    alike = F.cosine_similarity(vectors, known.vectors[there], dim=-1) > _SAME_MEANING
+    same = F.cosine_similarity(own, known.vectors[there], dim=-1) > _SAME_MEANING
+    if not same.any():
+        return None
     english = unit_vectors(encoder, known.words)[there]  # all of them, which the cache then holds for every model
-    foreign = [[word for word, _ in own.most_common(_MOST_SAMPLED)] for own in counts.values() if own]
-    words = [unit_vectors(encoder, own) for own in foreign]
-    return build_word_reader(encoder, rows[alike], english[alike], words, map_sentences(encoder, bitext, teacher))
+    common = [[word for word, _ in words.most_common(_MOST_SAMPLED)] for words in counts.values() if words]
+    foreign = [unit_vectors_of(encoder, words) for words in common]
+    sentence_map = map_sentences(encoder, bitext, teacher, vectors)
+    return build_word_reader(encoder, rows[same], english[same], foreign, sentence_map)
 
 
 @dataclass(frozen=True, eq=False)
