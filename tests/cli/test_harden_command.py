@@ -27,6 +27,7 @@ from kivuko.encoders.model import (
 from kivuko.encoders.spelling import SpellingNeighbors
 from kivuko.encoders.student import StaticStudent
 from kivuko.encoders.vocabulary import train_vocabulary
+from kivuko.encoders.word_table import WordTable, read_word_table
 from kivuko.errors import CorruptFileError, KivukoError
 from kivuko.files import sha256_of
 from kivuko.training.adversarial import read_hardening
@@ -49,7 +50,8 @@ def place(tmp_path_factory):
     student = StaticStudent(train_vocabulary(["paka mbwa nyumba", "paka", "mbwa"] * 5, size=60), 12)
     student.reader = SpellingNeighbors.from_bitext(Bitext((Pair("sw", "paka mbwa nyumba", "cat dog house", "t"),)))
     about = About("t", "t", "static", "optical", 0, {"sw": 3}, run="abc")
-    save_model(place / "model", student, tower, about, "card", TokenMean(torch.arange(12.0), "t"))
+    table = WordTable({"sw": {"paka": {"cat": 1.0}}})
+    save_model(place / "model", student, tower, about, "card", TokenMean(torch.arange(12.0), "t"), word_table=table)
     save_model(place / "text", student, None, about, "card")
     tower.half().save(str(place / "tower"), create_model_card=False)
     return place
@@ -93,6 +95,7 @@ def test_a_model_keeps_its_text_side_and_what_it_says_of_itself(harden, place, t
     assert about.recipe == "optical"
     assert about.run.startswith("abc hardened:"), "distilling again must not take it for the model it made"
     torch.testing.assert_close(read_token_mean(tmp_path / "out").vector, torch.arange(12.0))
+    assert read_word_table(tmp_path / "out").english("sw", "paka") == {"cat": 1.0}
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "radius 16/255" in card
     assert "library_name: sentence-transformers" in card
