@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kivuko.encoders.modules import quiet
 from kivuko.encoders.reading import Subwords
 from kivuko.encoders.teacher import TextTeacher, load_teacher
 from kivuko.encoders.vocabulary import WORD_START, word_cutter
@@ -202,7 +203,8 @@ def word_encoder(source: str) -> TextTeacher:
     with _loading:
         encoder = _encoders.get(source)
         if encoder is None:
-            encoder = load_teacher(source)
+            with quiet():
+                encoder = load_teacher(source)
             _encoders.clear()  # one at a time: they are large
             _encoders[source] = _encoders[encoder.source] = encoder
         return encoder
@@ -213,7 +215,8 @@ def load_word_encoder(source: str) -> TextTeacher | None:
     with _loading:
         if source not in _encoders:
             try:
-                _encoders[source] = load_teacher(source, fetch=False)
+                with quiet():
+                    _encoders[source] = load_teacher(source, fetch=False)
             except KivukoError as problem:
                 _encoders[source] = None
                 note(f"warning: words that the model does not know are read by their subwords only: {problem}")
