@@ -62,6 +62,12 @@ def taught(teacher, encoder, pairs=None, score=None):
     return student
 
 
+def weighed(student, best):
+    """A score that is highest for the weight ``best`` of the text, and higher with a reader than without one."""
+    closeness = 0.0 if student.reader is None else 1 / (1 + abs(student.reader.text_weight - best))
+    return student.tokenizer.get_vocab_size() + closeness
+
+
 def loaded(student, folder):
     save_model(folder, student, None, About("t", "t", "static+encoder", "optical-words", 0, {"sw": 5}), "# A model\n")
     return load_encoder(folder)
@@ -104,7 +110,8 @@ def test_the_subwords_stay_and_the_english_words_are_added(student):
 def test_the_text_as_a_whole_is_added_by_a_map_to_the_teachers_space(student, teacher, encoder):
     texts = [pair.text for pair in bitext().pairs]
     mapped = student.reader.sentences(texts)
-    torch.testing.assert_close(mapped.norm(dim=-1), torch.full((len(texts),), 0.5))
+    torch.testing.assert_close(mapped.norm(dim=-1), torch.full((len(texts),), student.reader.text_weight))
+    torch.testing.assert_close(mapped[[2, 0]], student.reader.sentences([texts[2], texts[0]]), msg="from memory")
     english = unit_vectors(teacher, [pair.english for pair in bitext().pairs])
     found = (mapped @ english.T).argmax(1).tolist()
     assert np.mean([place == row for row, place in enumerate(found)]) > 0.8
@@ -232,6 +239,14 @@ def test_an_encoder_that_does_not_help_is_not_kept(teacher, encoder):
     assert student.reader is None
 
 
+def test_the_weight_of_the_text_that_scores_best_is_kept(teacher, encoder, tmp_path):
+    for best in (0.5, 1.0, 2.0):
+        student = taught(teacher, encoder, score=lambda one, best=best: weighed(one, best))
+        assert student.reader.text_weight == best
+        loaded(student, tmp_path / f"{best}")
+        assert reader_of(load_encoder(tmp_path / f"{best}")).text_weight == best
+
+
 def test_no_english_word_in_the_vocabulary_no_reader(teacher, encoder, monkeypatch):
     monkeypatch.setattr(word_vectors, "_SAME_MEANING", 2.0)
     assert taught(teacher, encoder).reader is None
@@ -249,7 +264,7 @@ def test_a_file_of_another_model_is_named(student, tmp_path):
 def test_a_round_trip_keeps_everything(student, tmp_path):
     student.reader.save(tmp_path / WORD_READER_FILE)
     again = WordReader.load(tmp_path / WORD_READER_FILE)
-    assert again.encoder == student.reader.encoder
+    assert (again.encoder, again.text_weight) == (student.reader.encoder, student.reader.text_weight)
     for name in ("rows", "vectors", "mean", "weight", "bias"):
         torch.testing.assert_close(getattr(again, name), getattr(student.reader, name))
     assert WordReader.load(tmp_path / "none") is None
@@ -261,14 +276,14 @@ def test_a_round_trip_keeps_everything(student, tmp_path):
         {"rows": torch.tensor([0.5])}, {"rows": torch.full((20,), -1)}, {"rows": torch.zeros(2, 2, dtype=torch.long)},
         {"rows": torch.zeros(0, dtype=torch.long)}, {"vectors": torch.zeros(2, 2)}, {"vectors": None},
         {"mean": torch.full((32,), torch.nan)}, {"mean": torch.zeros(3)}, {"weight": torch.zeros(3, 3)},
-        {"bias": torch.full((32,), torch.inf)},
+        {"bias": torch.full((32,), torch.inf)}, {"text_weight": "nan"}, {"text_weight": "-1"}, {"text_weight": "much"},
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_named(student, tmp_path, change):
     file = tmp_path / WORD_READER_FILE
     student.reader.save(file)
-    tensors = {name: one for name, one in {**load_file(file), **change}.items() if one is not None}
-    save_file(tensors, file, metadata={"encoder": "e"})
+    tensors = {name: one for name, one in {**load_file(file), **change}.items() if isinstance(one, torch.Tensor)}
+    save_file(tensors, file, metadata={"encoder": "e", "text_weight": change.get("text_weight", "0.5")})
     with pytest.raises(CorruptFileError, match=rf"{WORD_READER_FILE}: corrupted or unreadable\. Make the model again"):
         WordReader.load(file)
     for content in (b"", b"no tensors"):

@@ -7,6 +7,7 @@ to the teacher's space, is added; docs/experiments.md, 46.
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 from collections.abc import Mapping, Sequence
@@ -35,9 +36,8 @@ WORD_READER_FILE = "word_reader.safetensors"
 _NEAREST = 30  # English words that a word is read as
 _TEMPERATURE = 0.05  # of the cosines with them
 _WEIGHT = 2.0  # of such a reading beside the word's own subwords
-_SENTENCE = 0.5  # length of the mapped vector of a text, beside 1 for that of its words
 _SHOWN = 0.05  # share of an English word from which it is named
-_MOST_REMEMBERED = 20_000  # words whose readings are kept in memory: some 10 MB
+_MOST_REMEMBERED = 20_000  # words and texts whose readings are kept in memory: some 10 and 30 MB
 _ENCODED_AT_ONCE = 128
 _TENSORS = ("rows", "vectors", "mean", "weight", "bias")
 
@@ -45,7 +45,7 @@ _encoders: dict[str, TextTeacher | None] = {}  # by what loads them; None: not o
 _loading = threading.Lock()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class WordReader:
     """English words of a vocabulary with their vectors in a multilingual encoder's space, and a map out of it.
 
@@ -55,6 +55,7 @@ class WordReader:
         vectors: the encoder's vectors of them, less their own mean: unit vectors, float16 [words, width].
         mean: the encoder's mean vector of words of other languages, float32 [width].
         weight, bias: of the map from the encoder's vectors of texts to the teacher's, float32 [dim, width] and [dim].
+        text_weight: length of a mapped vector of a text, beside 1 for that of its words.
     """
 
     encoder: str
@@ -63,12 +64,20 @@ class WordReader:
     mean: Tensor
     weight: Tensor
     bias: Tensor
+    text_weight: float = 0.5
     file: ClassVar[str] = WORD_READER_FILE
     in_english: ClassVar[bool] = True
     _known: dict[str, tuple[list[int], list[float]]] = field(init=False, repr=False, default_factory=dict)
+    _mapped: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def fits(self, vocabulary: int, dim: int) -> bool:
         return int(self.rows.max()) < vocabulary and len(self.bias) == dim
+
+    def with_text_weight(self, weight: float) -> WordReader:
+        """Return a reader with another ``text_weight``; both remember what either read."""
+        other = copy.copy(self)
+        other.text_weight = weight
+        return other
 
     def load_encoder(self) -> TextTeacher | None:
         """Load the encoder if it is on this machine; None, and a note that says why, if it is not or is another."""
@@ -95,8 +104,15 @@ class WordReader:
         """Return the encoder's vectors of texts, mapped, float32 [texts, dim]; None without the encoder."""
         if not texts or (encoder := self.load_encoder()) is None:
             return None
-        mapped = F.linear(unit_vectors_of(encoder, texts), self.weight, self.bias)
-        return _SENTENCE * F.normalize(rescaled(mapped), dim=-1)
+        known = {text: own for text in texts if (own := self._mapped.get(text)) is not None}
+        if new := [text for text in dict.fromkeys(texts) if text not in known]:
+            mapped = F.linear(unit_vectors_of(encoder, new), self.weight, self.bias)
+            known |= zip(new, F.normalize(rescaled(mapped), dim=-1).unbind(), strict=True)
+            if len(self._mapped) + len(new) > _MOST_REMEMBERED:
+                self._mapped.clear()
+            if len(new) <= _MOST_REMEMBERED:
+                self._mapped.update((text, known[text].clone()) for text in new)
+        return self.text_weight * torch.stack([known[text] for text in texts])
 
     def other_readings(self, tokenizer: Tokenizer, text: str) -> Mapping[str, Mapping[str, float]]:
         """Return the unknown words of a text: word -> {English word: share}, likeliest first."""
@@ -112,7 +128,7 @@ class WordReader:
 
     def save(self, file: Path) -> None:
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
-        save_file(tensors, file, metadata={"encoder": self.encoder})
+        save_file(tensors, file, metadata={"encoder": self.encoder, "text_weight": str(self.text_weight)})
 
     @classmethod
     def load(cls, file: Path) -> Self | None:
@@ -122,16 +138,17 @@ class WordReader:
         try:
             with safe_open(file, framework="pt") as stored:
                 rows, vectors, mean, weight, bias = (stored.get_tensor(name) for name in _TENSORS)
-                encoder = (stored.metadata() or {})["encoder"]
+                metadata = stored.metadata() or {}
+                encoder, text_weight = metadata["encoder"], float(metadata["text_weight"])
             if rows.ndim != 1 or not len(rows) or rows.dtype != torch.int64 or int(rows.min()) < 0:
                 raise ValueError("not numbers of words")
             if vectors.shape != (len(rows), len(mean)) or weight.shape != (len(bias), len(mean)):
                 raise ValueError("tensors of other shapes")
-            if not all(one.isfinite().all() for one in (vectors, mean, weight, bias)):
+            if not all(one.isfinite().all() for one in (vectors, mean, weight, bias)) or not 0 <= text_weight < 1e6:
                 raise ValueError("not finite numbers")
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as problem:
             raise unreadable(file, problem, f"{file}: corrupted or unreadable. Make the model again.") from problem
-        return cls(encoder, rows, vectors, mean.float(), weight.float(), bias.float())
+        return cls(encoder, rows, vectors, mean.float(), weight.float(), bias.float(), text_weight)
 
     @functools.cached_property
     def _english(self) -> Tensor:

@@ -45,6 +45,9 @@ _LIKELIER = 0.01  # nats by which a word is likelier than its parts
 # Shares of what the student learned and of dictionaries in a word's vector, beside that of the aligned words, 1.
 _SHARES = ((0.5, 1.0), (1.0, 1.0), (0.5, 2.0), (1.0, 2.0))
 
+_CLEARLY = 0.005  # by which a larger weight of the text must score better
+_TEXT_WEIGHTS = (0.5, 1.0, 2.0)  # of the encoder's vector of a text, beside 1 for that of its words
+
 Listed = Mapping[str, Mapping[str, Sequence[str]]]  # language code -> word -> translations
 
 
@@ -62,8 +65,8 @@ def add_word_vectors(
 
     ``dictionary``: pairs of a word and its translations, separated by commas. Of some shares of the sources of a word's
     vector those with the best ``score`` are taken; the student stays as it is where none is better. A multilingual
-    ``encoder`` then reads the words that the vocabulary still lacks, if that is better. ``vectors``: the teacher's of
-    the bitext's English, if they are known.
+    ``encoder`` then reads the words that the vocabulary still lacks, and each text with the weight that scores best, if
+    any does better than without it. ``vectors``: the teacher's of the bitext's English, if they are known.
     """
     cut = word_cutter(student.tokenizer)
     texts = {code: [cut(pair.text) for pair in pairs] for code, pairs in bitext.by_language().items()}
@@ -94,35 +97,41 @@ def add_word_vectors(
             if (now := score(candidate)) > reached:
                 best, reached = candidate, now
             report(2 + len(texts) + number, total)
-        if encoder is not None and best is not student:
-            best.reader = _reader(best, bitext, vectors, teacher, encoder, counts)
-            if best.reader is not None and (now := score(best)) > reached:
-                reached = now
-            else:
-                best.reader = None
+        if encoder is not None and student.reader is None:
+            best_reader = None
+            for reader in _readers(best, bitext, vectors, teacher, encoder, counts):
+                best.reader = reader
+                # A text weighs no more than it must: its words are what dictionaries and the table can correct.
+                if (now := score(best)) > reached + (_CLEARLY if best_reader is not None else 0):
+                    reached, best_reader = now, reader
+            best.reader = best_reader
         report(total, total)
     return best, table.with_dictionary(kept), reached
 
 
-def _reader(
+def _readers(
     student: StaticStudent, bitext: Bitext, vectors: TeacherVectors | None, teacher: TextTeacher, encoder: TextTeacher,
     counts: Mapping[str, Counter[str]],
-) -> WordReader | None:  # fmt: skip
-    """Return a reader of unknown words by the teacher's words that stand in a vocabulary for themselves, if any do."""
+) -> list[WordReader]:  # fmt: skip
+    """Return readers by the teacher's words that stand in a vocabulary for themselves, one for each weight of the text.
+
+    None where no word does.
+    """
     known = teacher_words(teacher)
     numbers = [student.tokenizer.token_to_id(WORD_START + word) for word in known.words]
     there = [place for place, number in enumerate(numbers) if number is not None]
     rows = torch.tensor([numbers[place] for place in there], dtype=torch.long)
-    own = student.embedding.weight.detach().cpu()[rows]
+    own = torch.cat([student.embedding.weight.detach(), student.fixed]).cpu()[rows]
     # A word of another language may be spelled as an English one, and have the vector of its own meaning.
     same = F.cosine_similarity(own, known.vectors[there], dim=-1) > _SAME_MEANING
     if not same.any():
-        return None
+        return []
     english = unit_vectors(encoder, known.words)[there]  # all of them, which the cache then holds for every model
     common = [[word for word, _ in words.most_common(_MOST_SAMPLED)] for words in counts.values() if words]
     foreign = [unit_vectors_of(encoder, words) for words in common]
     sentence_map = map_sentences(encoder, bitext, teacher, vectors)
-    return build_word_reader(encoder, rows[same], english[same], foreign, sentence_map)
+    reader = build_word_reader(encoder, rows[same], english[same], foreign, sentence_map)
+    return [reader.with_text_weight(weight) for weight in _TEXT_WEIGHTS]
 
 
 @dataclass(frozen=True, eq=False)
