@@ -114,12 +114,6 @@ def test_the_command_and_the_call_find_the_same(search, place):
         assert [line["score"] for line in lines] == pytest.approx([hit.score for hit in hits], abs=1e-6)
 
 
-def test_the_old_name_of_the_image_option_still_works_with_a_note(search, place):
-    old = search("--picture", place / "photos" / "05.png", "--json", "-k", 3)
-    assert "--picture is now --image" in old[2]
-    assert found(old) == found(search("--image", place / "photos" / "05.png", "--json", "-k", 3))
-
-
 def test_filters(search):
     hits = found(search("paka", "--json", "-k", 50, "--where", "license=by", "--where", "year>=2003"))
     assert sorted(hit["metadata"]["year"] for hit in hits) == [2003, 2006, 2009]

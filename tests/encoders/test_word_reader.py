@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from kivuko.bitext.language_id import LanguageGuesser
 from kivuko.bitext.pairs import NO_PAIRS, Bitext, Pair
+from kivuko.doctor.model_checks import check_weights
 from kivuko.encoders import word_reader
 from kivuko.encoders.model import About, encode_texts, load_encoder, save_model, untrained_copy
 from kivuko.encoders.reading import reader_of, without_reading, words_read
@@ -211,6 +212,17 @@ def test_without_the_encoder_subwords_are_read_and_a_note_says_so_once(student, 
     torch.testing.assert_close(result, vectors(student, TEXTS))
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "away" in line]
     assert "read by their subwords only" in line
+
+
+def test_the_doctor_says_that_the_encoder_is_missing(student, tmp_path):
+    for encoder, do in (("multilingual-e5-small", "kivuko[e5]"), (str(tmp_path / "away"), "hf download")):
+        student.reader = replace(student.reader, encoder=encoder)
+        word_reader._encoders[encoder] = None
+        subject = SimpleNamespace(encoder=loaded(student, tmp_path / "model"), about=About("t", "t", "s", "r", 0, {}))
+        (result,) = [one for one in check_weights(subject) if one.level == "warning"]
+        assert encoder in result.what
+        assert do in result.do
+        del word_reader._encoders[encoder]
 
 
 def test_forgetting_words_changes_nothing(student, monkeypatch):

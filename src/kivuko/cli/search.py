@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kivuko.cli.options import PATH, index_options, sources_options
-from kivuko.cli.output import show, show_json, warn
+from kivuko.cli.output import show, show_json
 from kivuko.errors import KivukoError, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ _FEW = 3  # images that are shown where none is close
     "Repeatable: all must hold.",
 )  # fmt: skip
 @click.option("--image", type=PATH, metavar="FILE", help="Search by an image instead of a QUERY.")
-@click.option("--picture", "old_image", type=PATH, hidden=True)
 @click.option("--like", type=int, metavar="ID", help="Search by an image of the index instead of a QUERY.")
 @click.option("--anyway", is_flag=True, help="Show all results although none is a close match.")
 @index_options
@@ -51,7 +50,6 @@ def command(
     top: int,
     where: tuple[str, ...],
     image: Path | None,
-    old_image: Path | None,
     like: int | None,
     anyway: bool,
     model: Path | None,
@@ -80,9 +78,6 @@ def command(
     from kivuko.cli.preview import show_images, way_to_show
     from kivuko.files import refuse_unwritable
 
-    if old_image is not None:
-        warn("note: --picture is now --image; the old name works for one more release.")
-        image = image or old_image
     if save is not None:
         if save.suffix.lower() not in _SHEET_ENDINGS:
             raise UsageError(f"--save {save}: end the name in .png, .jpg or .webp.")

